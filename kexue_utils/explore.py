@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops, ImageStat
 
@@ -159,21 +161,14 @@ class Explorer:
                 raise TypeError(f"expected a Matplotlib figure or (figure, str), got {drawn!r}")
             if "\n" in text:
                 raise ValueError(f"the text must be one line, got {text!r}")
-            png = io.BytesIO()
-            figure.savefig(
-                png,
-                format="png",
-                dpi=2 * CSS_PX_PER_INCH,
-                transparent=in_book(),
-                pil_kwargs={"compress_level": 1},
-            )
+            picture = _picture(figure)
         except Exception as error:
             raise RuntimeError(f"draw{where} failed: {type(error).__name__}: {error}") from error
         finally:
             # An open figure would be shown a second time at the end of the cell.
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
-        return Image.open(png).convert("RGBA"), self._alt(parameters), text
+        return picture, self._alt(parameters), text
 
     def _alt(self, parameters) -> str:
         try:
@@ -408,6 +403,16 @@ def _in_kernel() -> bool:
     except ImportError:
         return False
     return hasattr(get_ipython(), "kernel")
+
+
+def _picture(figure: Figure) -> Image.Image:
+    # Straight from the canvas: savefig would lay the figure out twice and pack a PNG that nobody reads.
+    if in_book():
+        figure.patch.set_alpha(0)
+    figure.set_dpi(2 * CSS_PX_PER_INCH)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba()).copy())
 
 
 def _encode(picture: Image.Image) -> bytes:
