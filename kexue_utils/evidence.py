@@ -21,25 +21,20 @@ would certainly have caught (0 for a proof).
 
 from __future__ import annotations
 
-import contextvars
-import ctypes
 import html
 import math
-import random
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import mpmath
 import numpy as np
 import sympy as sp
 
-from . import strategies
+from . import goals, strategies
+from .goals import CheckFailed, TimeLimitReached, VacuousCheck
 from .strategies import Strategy
 
 __all__ = [
@@ -75,20 +70,7 @@ RELATIONS = {
     ">": sp.StrictGreaterThan,
     ">=": sp.GreaterThan,
 }
-OPPOSITE = {"<": ">", "<=": ">", ">": "<", ">=": "<"}
 RELATION_LATEX = {"=": "=", "<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "!=": r"\ne"}
-
-
-class CheckFailed(AssertionError):
-    """The claim does not hold; the message names the label and the residual or a counter-example."""
-
-
-class VacuousCheck(ValueError):
-    """The check could not have failed, so it is no evidence; the message says why and what to do."""
-
-
-class TimeLimitReached(RuntimeError):
-    """SymPy did not finish within the time limit."""
 
 
 @dataclass(frozen=True)
@@ -171,21 +153,21 @@ def prove(
     ✓ proved [eq-double]: SymPy reduces the difference of the two sides to 0 (trigonometric)...
     """
     _check_label(label)
-    lhs, rhs, given = _as_sympy(lhs, "lhs"), _as_sympy(rhs, "rhs"), tuple(given)
+    lhs, rhs, given = goals.as_sympy(lhs, "lhs"), goals.as_sympy(rhs, "rhs"), tuple(given)
     if relation not in RELATIONS:
         raise ValueError(f"relation: {relation!r} given, one of {', '.join(RELATIONS)} expected")
     by = (by,) if callable(by) else tuple(by)
     using = _labels(using, label)
     started = time.process_time()
 
-    def work() -> tuple[_Goal, int, list[_Closer]]:
-        goal = _Goal(label, lhs, rhs, relation, given)
+    def work() -> tuple[goals.Goal, int, list[goals.Closer]]:
+        goal = goals.Goal(label, lhs, rhs, relation, given)
         points = goal.search_counterexample()
         closers = goal.close(by)
         goal.reject_falsified(closers, by)
         return goal, points, closers
 
-    goal, points, closers = _within(seconds, label, work)
+    goal, points, closers = goals.within(seconds, label, work)
     done = "shows the sign of the difference" if relation != "=" else "reduces the difference of the two sides to 0"
     if not points:
         tried = "no numerical value could be tried"
@@ -196,7 +178,7 @@ def prove(
     return Evidence(
         kind="proved",
         label=label,
-        method=f"SymPy {done} ({_names(closers)}); {tried}; a falsified claim is rejected.",
+        method=f"SymPy {done} ({goals.closed_by(closers)}); {tried}; a falsified claim is rejected.",
         checked=_latex_claim(lhs, relation, rhs),
         assumptions=_assumptions(goal.symbols, given),
         resolution=0.0,
@@ -204,335 +186,6 @@ def prove(
         seconds=time.process_time() - started,
         seed=0,
     )
-
-
-class _Goal:
-    """One claim ``lhs relation rhs``, and the ways to attack it."""
-
-    def __init__(self, label: str, lhs: sp.Basic, rhs: sp.Basic, relation: str, given: tuple[sp.Basic, ...]) -> None:
-        self.label, self.relation = label, relation
-        if lhs == rhs:
-            raise VacuousCheck(
-                f"{label}: SymPy reads both sides as the same expression, {lhs}. State the left side as it is defined (an Integral, "
-                "a Derivative, evaluate=False where SymPy rewrites at once) and the right side as it is claimed, or use exact()."
-            )
-        substitutions = _substitutions(given)
-        self.conditions = tuple(r.subs(substitutions) for r in given if not isinstance(r, sp.Eq))
-        self.lhs, self.rhs = (_explicit(side).subs(substitutions) for side in (lhs, rhs))
-        for side, name in ((self.lhs, "lhs"), (self.rhs, "rhs")):
-            if side.has(sp.nan, sp.zoo):
-                raise VacuousCheck(f"{label}: {name} is undefined ({side}).")
-            _refuse_floats(label, side)
-        self.pairs = self._entrywise()
-        self.symbols = sorted(set().union(*(e.free_symbols for e in (self.lhs, self.rhs, *self.conditions))), key=str)
-        named = [symbol.name for symbol in self.symbols if not isinstance(symbol, sp.Dummy)]
-        twice = [name for name in named if named.count(name) > 1]
-        if twice:
-            raise ValueError(
-                f"{label}: two different symbols are called {twice[0]} (same name, other assumptions); define it once and use that."
-            )
-
-    def _entrywise(self) -> list[tuple[sp.Expr, sp.Expr]]:
-        left_is, right_is = isinstance(self.lhs, sp.MatrixBase), isinstance(self.rhs, sp.MatrixBase)
-        if not left_is and not right_is:
-            return [(self.lhs, self.rhs)]
-        if not (left_is and right_is) or self.lhs.shape != self.rhs.shape:
-            shapes = [side.shape if isinstance(side, sp.MatrixBase) else "scalar" for side in (self.lhs, self.rhs)]
-            raise VacuousCheck(f"{self.label}: shapes differ: lhs {shapes[0]}, rhs {shapes[1]}.")
-        if self.relation != "=":
-            raise ValueError(f"relation: {self.relation!r} given for matrices, '=' expected")
-        return list(zip(self.lhs, self.rhs, strict=True))
-
-    # -- looking for a counter-example
-
-    def search_counterexample(self, wanted: int = 10) -> int:
-        """Try points that satisfy the assumptions; the number of points at which the claim could be evaluated and held."""
-        costly = any(side.has(*strategies.UNEVALUATED) for side in (self.lhs, self.rhs))
-        wanted = 2 if costly else wanted if self.relation == "=" else 4 * wanted
-        pairs = [tuple(_with_test_functions(side) for side in pair) for pair in self.pairs]
-        agreed = tried = 0
-        for point in _points(self.symbols, self.conditions, 4 * wanted, costly):
-            tried += 1
-            residuals = [_residual(left, right, self.relation, point, costly) for left, right in pairs]
-            if any(r is None for r in residuals):
-                continue
-            worst = max(residuals, key=lambda r: r.violation)
-            if worst.violation > 0:
-                where = " at " + _where(point) if point else ""
-                example = " (for one choice of the unknown functions)" if pairs != self.pairs else ""
-                raise CheckFailed(
-                    f"{self.label}: false{where}{example}: left side {worst.left}, right side {worst.right} (claimed {self.relation})."
-                )
-            agreed += 1
-            if agreed == wanted:
-                break
-        if not tried:
-            raise VacuousCheck(
-                f"{self.label}: no point was found that satisfies all assumptions, so the claim may say nothing. "
-                "Look for a contradiction in given= and in the assumptions of the symbols."
-            )
-        return agreed
-
-    # -- closing the goal
-
-    def close(self, by: tuple[Strategy, ...]) -> list[_Closer]:
-        """One way to close each entry of the goal; CheckFailed with what is left of the first entry that has none."""
-        closers: list[_Closer] = []
-        for left, right in self.pairs:
-            if any(closer.closes(left, right) for closer in closers):
-                continue
-            closer = next((c for c in self._closers(left, right, by) if c.closes(left, right)), None)
-            if closer is None:
-                self._give_up(left, right)
-            closers.append(closer)
-        return closers
-
-    def _closers(self, left: sp.Expr, right: sp.Expr, by: tuple[Strategy, ...]) -> Iterator[_Closer]:
-        if self.relation != "=":
-            for strategy in (None, *by):
-                argument = self._argument(left, right, strategy)
-                if argument:
-                    name = f"{_name(strategy)}, then {argument}" if strategy else argument
-                    yield _Closer(name, lambda a, b, s=strategy: bool(self._argument(a, b, s)))
-            return
-        for strategy in by:
-            yield _Closer(_name(strategy), lambda a, b, s=strategy: s(a - b) == 0)
-        for upper in (strategies.upper_limit(left), strategies.upper_limit(right)):
-            if upper is not None:
-                yield _Closer(f"induction over {upper}", _by_induction)
-        for prepare in (self._evaluated, self._shifted):
-            if _unfinished(prepare(left)) or _unfinished(prepare(right)):
-                continue
-            for strategy in (_difference, *by, *strategies.DEFAULT):
-                yield _Closer(_name(strategy), lambda a, b, s=strategy, p=prepare: _vanishes(s, p(a) - p(b)))
-
-    def _evaluated(self, side: sp.Expr) -> sp.Expr:
-        return strategies.decide(strategies.evaluate(side), self.conditions)
-
-    def _shifted(self, side: sp.Expr) -> sp.Expr:
-        return strategies.evaluate(strategies.shift(self._evaluated(side), self.conditions))
-
-    def _argument(self, left: sp.Expr, right: sp.Expr, strategy: Strategy | None) -> str | None:
-        left, right = self._evaluated(left), self._evaluated(right)
-        gap = left - right if self.relation in (">", ">=") else right - left
-        if _unfinished(left) or _unfinished(right) or _unfinished(gap):
-            return None
-        return strategies.is_positive(strategy(gap) if strategy else gap, self.conditions, self.relation in ("<", ">"))
-
-    def _give_up(self, left: sp.Expr, right: sp.Expr) -> NoReturn:
-        left, right = self._evaluated(left), self._evaluated(right)
-        d = left - right
-        if d.has(sp.nan, sp.zoo):
-            raise VacuousCheck(f"{self.label}: undefined after evaluation: {d}.")
-        if _unfinished(left) or _unfinished(right):
-            raise VacuousCheck(
-                f"{self.label}: an integral, sum or limit is left unevaluated in {left} or {right}. Prove its antiderivative or "
-                "recursion instead, pass a strategy by=..., or use numeric()."
-            )
-        raise CheckFailed(f"{self.label}: not proved; what is left of the difference is {strategies.simplify(d)}.")
-
-    # -- a check must be able to fail
-
-    def reject_falsified(self, closers: list[_Closer], by: tuple[Strategy, ...]) -> None:
-        """Try what closed the goal on falsified claims; refuse when one of them is accepted."""
-        left, right = next((pair for pair in self.pairs if pair[0] != pair[1]), self.pairs[0])
-        for strategy in by:
-            self._reject_unfaithful(strategy, left - right + sum(self.symbols, sp.Rational(1, 7)))
-        if self.relation != "=":
-            try:
-                accepted = _Goal(self.label, self.lhs, self.rhs, OPPOSITE[self.relation], self.conditions).close(by)
-            except (CheckFailed, VacuousCheck):
-                return
-            raise VacuousCheck(f"{self.label}: the opposite inequality is accepted as well ({_names(accepted)}).")
-        wrong = [side for side in (right + 1, right * sp.Rational(8, 7)) if side not in (left, right)]
-        for closer in closers:
-            for side in wrong:
-                if closer.closes(left, side):
-                    raise VacuousCheck(
-                        f"{self.label}: {closer.name} closes the falsified claim {left} = {side} as well."
-                    )
-
-    def _reject_unfaithful(self, strategy: Strategy, d: sp.Expr) -> None:
-        """An own strategy has to leave the value of an expression (not zero, close to the difference) as it is."""
-        rewritten = _as_sympy(strategy(d), f"the result of strategy {_name(strategy)}")
-        costly = d.has(*strategies.UNEVALUATED)
-        before, after = _with_test_functions(d), _with_test_functions(rewritten)
-        agreed = 0
-        for point in _points(self.symbols, self.conditions, 8, costly):
-            residual = _residual(after, before, "=", point, costly)
-            if residual is not None and residual.violation > 0:
-                raise VacuousCheck(
-                    f"{self.label}: strategy {_name(strategy)} changes the value of the difference "
-                    f"(from {residual.right} to {residual.left} at {_where(point)}); it has to rewrite, not to change."
-                )
-            agreed += residual is not None
-        if not agreed and rewritten != d:
-            raise VacuousCheck(f"{self.label}: strategy {_name(strategy)} could not be tested at any point.")
-
-
-def _substitutions(given: Iterable[sp.Basic]) -> dict[sp.Symbol, sp.Expr]:
-    """``{symbol: value}`` of the equations in `given`."""
-    values: dict[sp.Symbol, sp.Expr] = {}
-    for relation in given:
-        if not isinstance(relation, (sp.core.relational.Relational, sp.logic.boolalg.Boolean)):
-            raise TypeError(f"given: SymPy relations of symbols expected, such as sp.Gt(n, 1); {relation!r} given")
-        if isinstance(relation, sp.Eq):
-            symbol, value = relation.args
-            if not symbol.is_Symbol or symbol in value.free_symbols or symbol in values:
-                raise ValueError(f"given: one equation symbol = value for a symbol expected, {relation} given")
-            values[symbol] = value
-    return values
-
-
-def _unfinished(e: sp.Expr) -> bool:
-    return e.has(sp.nan, sp.zoo, *strategies.UNEVALUATED)
-
-
-def _with_test_functions(e: sp.Expr) -> sp.Expr:
-    """A concrete, positive and smooth function for every undefined one, so that the expression has values."""
-    functions = sorted({applied.func for applied in e.atoms(sp.core.function.AppliedUndef)}, key=str)
-    for f in functions:
-        # The weights depend on the name alone, so that both sides of a claim get the same function.
-        seed = random.Random(str(f))
-        weights = [sp.Rational(seed.randint(1, 9), 7) for _ in range(9)]
-        e = e.replace(f, lambda *a, w=weights: w[0] + sp.exp(sum(c * x for c, x in zip(w[1:], a, strict=False))))
-    return e
-
-
-@dataclass(frozen=True)
-class _Closer:
-    """A named way to see that two sides agree, which can be tried on other sides too."""
-
-    name: str
-    closes: Callable[[sp.Expr, sp.Expr], bool]
-
-
-def _difference(d: sp.Expr) -> sp.Expr:
-    return d
-
-
-_difference.__name__ = "evaluation"
-
-
-def _vanishes(strategy: Strategy, d: sp.Expr) -> bool:
-    return not _unfinished(d) and strategy(d) == 0
-
-
-def _by_induction(left: sp.Expr, right: sp.Expr) -> bool:
-    steps = strategies.induction(left, right) or strategies.induction(right, left)
-    return bool(steps) and all(
-        any(_vanishes(strategy, strategies.evaluate(step)) for strategy in (_difference, *strategies.DEFAULT))
-        for step in steps
-    )
-
-
-def _name(strategy: Strategy) -> str:
-    name = getattr(strategy, "__name__", type(strategy).__name__)
-    return "own rewriting" if name == "<lambda>" else name.replace("_", " ")
-
-
-def _names(closers: Iterable[_Closer]) -> str:
-    return ", ".join(dict.fromkeys(closer.name for closer in closers))
-
-
-@dataclass(frozen=True)
-class _Residual:
-    left: sp.Expr
-    right: sp.Expr
-    violation: float
-
-
-def _residual(left: sp.Expr, right: sp.Expr, relation: str, point: Mapping, costly: bool) -> _Residual | None:
-    """Both sides at a point, and by how much the claim is missed there; None where a side has no value."""
-    tolerance = 1e-6 if costly else 1e-15
-    try:
-        a, b = (_value_at(side, point, 10 if costly else 30) for side in (left, right))
-        if not all(v.is_number and v.is_finite for v in (a, b)):
-            return None
-        size = max(abs(a), abs(b))
-        if relation != "=":
-            if max(abs(sp.im(a)), abs(sp.im(b))) > tolerance * max(size, 1):
-                return _Residual(a.n(12), b.n(12), 1.0)
-            a, b = sp.re(a), sp.re(b)
-        if relation == "=" and size < 1e-80:  # what is left of an exact 0
-            return _Residual(a, b, 0.0)
-        gap = {"=": abs(a - b), "<": a - b, "<=": a - b, ">": b - a, ">=": b - a}[relation]
-        miss = float(gap / max(size, 1) if costly or relation != "=" else gap / size)
-    except (TypeError, ValueError, ArithmeticError, NotImplementedError, AttributeError):
-        return None
-    if relation in ("<", ">") and miss == 0:
-        miss = 2 * tolerance
-    return _Residual(a.n(12), b.n(12), max(0.0, miss - tolerance))
-
-
-def _value_at(e: sp.Expr, point: Mapping, digits: int) -> sp.Expr:
-    """Value of an expression at a point; ArithmeticError where an integral does not reach that many digits."""
-    if e.has(sp.DiracDelta):
-        raise ArithmeticError("quadrature does not see a delta function")
-    # xreplace is many times faster than subs, but does not spare variables that are bound by a derivative or an integral
-    e = e.subs(point) if e.has(sp.Derivative, sp.Subs, *strategies.UNEVALUATED) else e.xreplace(point)
-    if e.has(
-        *strategies.UNEVALUATED
-    ):  # quadrature of an oscillating integrand can be far off: believe its own estimate
-        return sp.N(e, digits, maxn=2 * digits, strict=e.has(sp.Integral))
-    return sp.N(e, digits)
-
-
-def _where(point: Mapping) -> str:
-    return ", ".join(f"{s} = {v}" for s, v in point.items())
-
-
-def _points(
-    symbols: Sequence[sp.Symbol], given: Sequence[sp.Basic], attempts: int, costly: bool
-) -> Iterator[dict[sp.Symbol, sp.Expr]]:
-    """Points that satisfy the symbols' assumptions and the stated relations: small integers and ends first, then random rationals."""
-    if not symbols:
-        yield from [{}] * all(relation == sp.true for relation in given)
-        return
-    rng, intervals = random.Random(0), strategies.bounds(given)
-    if any(interval is sp.S.EmptySet for interval in intervals.values()):
-        return
-    sizes = (200,) if costly else (10, 100, 1000)
-    found = 0
-    for trial in range(20 * attempts):
-        point = {
-            s: _value(s, intervals.get(s), rng, trial, offset, rng.choice(sizes)) for offset, s in enumerate(symbols)
-        }
-        if all(_satisfies(s, v) for s, v in point.items()) and all(r.subs(point) == sp.true for r in given):
-            yield point
-            found += 1
-            if found == attempts:
-                return
-
-
-def _value(
-    symbol: sp.Symbol, interval: sp.Set | None, rng: random.Random, trial: int, offset: int, denominator: int
-) -> sp.Expr:
-    low, high = (interval.inf, interval.sup) if interval else (-sp.oo, sp.oo)
-    if symbol.is_nonnegative:
-        low = sp.Max(low, 0)
-    if symbol.is_nonpositive:
-        high = sp.Min(high, 0)
-    size = sp.Rational(rng.randint(1, 400), denominator) if not symbol.is_integer else sp.Integer(rng.randint(1, 9))
-    size = {0: sp.Integer(1 + offset), 1: sp.S.Zero}.get(trial, size)
-    if symbol.is_irrational:
-        size *= sp.sqrt(2)
-    sign = rng.choice((-1, 1))
-    if low.is_finite and high.is_finite and not symbol.is_integer:
-        return low + (high - low) * sp.Rational(rng.randint(1, 99), 100)
-    if low.is_finite:
-        return low + size
-    if high.is_finite:
-        return high - size
-    if symbol.is_imaginary:
-        return sp.I * sign * size
-    if trial < 2 or symbol.is_extended_real:
-        return size if trial < 2 else sign * size
-    return sign * size + sp.I * sp.Rational(rng.randint(-300, 300), 100)
-
-
-def _satisfies(symbol: sp.Symbol, value: sp.Expr) -> bool:
-    return all(getattr(value, f"is_{fact}") == truth for fact, truth in symbol._assumptions_orig.items())
 
 
 # ---------------------------------------------------------------- exact
@@ -580,7 +233,7 @@ def exact(
         raise VacuousCheck(f"{label}: a case is listed twice. List each once.")
     using = _labels(using, label)
     started = time.process_time()
-    sides = _within(seconds, label, lambda: _exact_in_every_case(label, cases, claim))
+    sides = goals.within(seconds, label, lambda: _exact_in_every_case(label, cases, claim))
     lines = [_latex_claim(*side) for side in sides]
     shown = lines[:1] if len(lines) == 1 or len(lines[-1]) > 160 else [lines[0], lines[-1]]
     return Evidence(
@@ -610,7 +263,7 @@ def _exact_in_every_case(label: str, cases: Sequence[Any], claim: Callable) -> l
     left, relation, right = sides[0]
     wrong = right + sp.ones(*right.shape) if isinstance(right, sp.MatrixBase) else right + 1
     if relation != "=":
-        wrong, relation = right, OPPOSITE[relation]
+        wrong, relation = right, goals.OPPOSITE[relation]
     if _holds_exactly(label, left, relation, wrong):
         raise VacuousCheck(f"{label}: the falsified claim {left} {relation} {wrong} is accepted as well.")
     return sides
@@ -624,20 +277,12 @@ def _exact_sides(label: str, case: Any, result: Any) -> tuple[sp.Basic, str, sp.
     if len(result) not in (2, 3) or (len(result) == 3 and result[1] not in RELATIONS):
         raise ValueError(f"claim: (lhs, rhs) or (lhs, relation, rhs) expected for case {case}, {result!r} given")
     left, relation, right = result if len(result) == 3 else (result[0], "=", result[1])
-    left, right = _explicit(_as_sympy(left, "lhs")), _explicit(_as_sympy(right, "rhs"))
+    left, right = goals.explicit(goals.as_sympy(left, "lhs")), goals.explicit(goals.as_sympy(right, "rhs"))
     for side in (left, right):
-        _refuse_floats(f"{label}, case {case}", side)
+        goals.refuse_floats(f"{label}, case {case}", side)
         if side.has(sp.nan, sp.zoo) or side in (sp.oo, -sp.oo):
             raise VacuousCheck(f"{label}, case {case}: undefined side {side}.")
     return left, relation, right
-
-
-def _refuse_floats(label: str, side: sp.Basic) -> None:
-    floats = side.atoms(sp.Float)
-    if floats:
-        raise VacuousCheck(
-            f"{label}: {min(floats, key=str)} is a float, which is not exact. Use int, Fraction or sympy.Rational, or numeric()."
-        )
 
 
 def _holds_exactly(label: str, left: sp.Basic, relation: str, right: sp.Basic) -> bool:
@@ -646,7 +291,7 @@ def _holds_exactly(label: str, left: sp.Basic, relation: str, right: sp.Basic) -
         return bool(RELATIONS[relation](left, right))
     if left == right:
         return relation in ("=", "<=", ">=")
-    goal = _Goal(label, left, right, relation, ())
+    goal = goals.Goal(label, left, right, relation, ())
     try:
         goal.search_counterexample()
         goal.close(())
@@ -717,7 +362,7 @@ def numeric(
     assumptions: tuple[str, ...] = ()
     formula = None
     if at is not None:
-        lhs, rhs = _as_sympy(got, "got"), _as_sympy(expected, "expected")
+        lhs, rhs = goals.as_sympy(got, "got"), goals.as_sympy(expected, "expected")
         if lhs == rhs:
             raise VacuousCheck(f"{label}: both sides are the same expression, {lhs}.")
         at = [at] if isinstance(at, Mapping) else list(at)
@@ -807,11 +452,11 @@ def _evaluate_at(label: str, side: sp.Basic, at: Sequence[Mapping]) -> np.ndarra
     values = np.empty(len(at), dtype=object)
     for i, point in enumerate(at):
         try:
-            value = _value_at(side, point, 30)
+            value = goals.value_at(side, point, 30)
         except ArithmeticError:
-            raise VacuousCheck(f"{label}: {side} cannot be evaluated to 30 digits at {_where(point)}.") from None
+            raise VacuousCheck(f"{label}: {side} cannot be evaluated to 30 digits at {goals.place(point)}.") from None
         if not value.is_number:
-            raise ValueError(f"at: {_where(point) or 'no point'} leaves {value} without a value")
+            raise ValueError(f"at: {goals.place(point) or 'no point'} leaves {value} without a value")
         values[i] = value
     return values
 
@@ -823,7 +468,7 @@ def _exact_point(point: Mapping) -> dict[sp.Symbol, sp.Expr]:
     values = {sp.sympify(s): sp.sympify(v) for s, v in point.items()}
     values = {s: sp.Rational(v) if v.is_Float else v for s, v in values.items()}
     for symbol, value in values.items():
-        if symbol.is_Symbol and not _satisfies(symbol, value):
+        if symbol.is_Symbol and not goals.satisfies(symbol, value):
             raise ValueError(f"at: {symbol} = {value} contradicts what {symbol} was declared to be")
     return values
 
@@ -1093,22 +738,22 @@ def refute(label: str, claim: Any, at: Any, *, holds_at: Sequence[Any] | None = 
     if not isinstance(at, Mapping):
         raise TypeError(f"at: {{symbol: value}} expected, {at!r} given")
     for side in (left, right, *(sp.sympify(value) for value in at.values())):
-        _refuse_floats(label, side)
+        goals.refuse_floats(label, side)
     point = _exact_point(at)
-    pairs = _Goal(label, _explicit(left), _explicit(right), "=", ()).pairs
+    pairs = goals.Goal(label, goals.explicit(left), goals.explicit(right), "=", ()).pairs
     values = [tuple(strategies.evaluate(side.subs(point)) for side in pair) for pair in pairs]
     for value in (value for pair in values for value in pair):
-        if value.free_symbols or _unfinished(value) or value.is_infinite:
-            raise VacuousCheck(f"{label}: at {_where(point)} a side has no value: {value}.")
+        if value.free_symbols or goals.unfinished(value) or value.is_infinite:
+            raise VacuousCheck(f"{label}: at {goals.place(point)} a side has no value: {value}.")
     false_here = [pair for pair in values if _surely_false(*pair, relation)]
     if not false_here:
         shown = " and ".join(_plain(value) for value in values[0])
-        raise CheckFailed(f"{label}: at {_where(point)} the claim is not false: the sides are {shown}.")
+        raise CheckFailed(f"{label}: at {goals.place(point)} the claim is not false: the sides are {shown}.")
     method = "the left side is {}, the right side {}.".format(*map(_plain, false_here[0]))
     return Evidence(
         kind="refuted",
         label=label,
-        method=(f"False at {_where(point)}: {method}" if point else f"False: {method}"),
+        method=(f"False at {goals.place(point)}: {method}" if point else f"False: {method}"),
         checked=r"\text{not always: }" + _latex_claim(left, relation, right),
         assumptions=tuple(f"{sp.latex(s)} = {sp.latex(v)}" for s, v in point.items()),
         seconds=time.process_time() - started,
@@ -1153,7 +798,7 @@ def _refute_predicate(label: str, claim: Callable, at: Any, holds_at: Sequence[A
 
 def _relation_sides(claim: Any) -> tuple[sp.Expr, str, sp.Expr]:
     if isinstance(claim, tuple) and len(claim) == 2:
-        return _as_sympy(claim[0], "claim"), "=", _as_sympy(claim[1], "claim")
+        return goals.as_sympy(claim[0], "claim"), "=", goals.as_sympy(claim[1], "claim")
     names = {
         sp.Eq: "=",
         sp.Ne: "!=",
@@ -1233,29 +878,6 @@ def _labels(using: Iterable[str], label: str) -> tuple[str, ...]:
     if label in using:
         raise ValueError(f"using: {label} cannot rest on itself")
     return using
-
-
-def _as_sympy(value: Any, name: str) -> sp.Basic:
-    if isinstance(value, Fraction):
-        return sp.Rational(value.numerator, value.denominator)
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: an expression expected, the truth value {value} given")
-    with suppress(sp.SympifyError):
-        value = sp.sympify(value, strict=True)
-    if not isinstance(value, (sp.Expr, sp.MatrixBase)):
-        raise TypeError(f"{name}: a SymPy expression or matrix, int or Fraction expected, {type(value).__name__} given")
-    return value
-
-
-def _explicit(expr: sp.Basic) -> sp.Basic:
-    """The same with every matrix symbol written out in its entries."""
-    symbols = expr.atoms(sp.MatrixSymbol)
-    if not all(n.is_Integer for m in symbols for n in m.shape):
-        raise ValueError(f"matrices need a size in numbers, {expr} has none; choose n = 2 and 3, or prove its entries")
-    if symbols:
-        written = {m: sp.ImmutableMatrix(*m.shape, lambda i, j, m=m: sp.Symbol(f"{m}_{i}{j}")) for m in symbols}
-        expr = expr.xreplace(written).doit()
-    return expr.as_explicit() if isinstance(expr, sp.MatrixExpr) else expr
 
 
 def _assumptions(symbols: Iterable[sp.Symbol], given: Iterable[sp.Basic]) -> tuple[str, ...]:
@@ -1391,45 +1013,3 @@ def _number(value: Any, digits: int = 6) -> str:
 
 def _plain(value: sp.Expr) -> str:
     return str(value) if value.is_Rational and len(str(value)) < 20 else str(sp.N(value, 8))
-
-
-class _OutOfTime(SystemExit):
-    """Ends a worker thread: no Exception, which SymPy would catch, and a thread that ends by it does so silently."""
-
-
-Result = TypeVar("Result")
-
-
-def _within(seconds: float, label: str, work: Callable[[], Result]) -> Result:
-    """Result of ``work()``, or TimeLimitReached. No signal and no second process, so it works in every kernel on every platform.
-
-    The work is done in a thread of its own; an exception that arrives late can hit only that thread, never the caller.
-    """
-    if not seconds > 0:
-        raise ValueError(f"seconds: a positive time limit expected, {seconds} given")
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
-    thread.start()
-    try:
-        thread.join(min(seconds, threading.TIMEOUT_MAX))
-        late = thread.is_alive()
-    finally:  # also when the reader interrupts the kernel
-        for _ in range(10):  # more than once, because something may catch even this
-            if thread.is_alive():
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_OutOfTime))
-                thread.join(0.05)
-    if late:
-        raise TimeLimitReached(
-            f"{label}: not decided within {seconds:g} s. Split the step, add a strategy by=..., or raise seconds=."
-        )
-    if errors:
-        raise errors[0]
-    return results[0]
