@@ -1,0 +1,529 @@
+r"""The ledger: every labelled equation of the book with the evidence that was executed for it.
+
+An evidence output (MIME type ``application/vnd.kexue.evidence+json``) becomes a node of the document. When a
+page has been read, its evidence and its labelled equations are noted in ``env.kexue_ledger``; when all pages
+have been read, a :class:`Book` matches the two, settles how strong each equation is after what it rests on,
+and reports what does not fit as Sphinx warnings, in *every* build, so that ``-W`` cannot be outlived by
+building twice. A page is written again when what it shows of the ledger has changed, even if the change
+came from another page.
+
+Directives
+    ``{ledger}``         table of all equations of the book
+    ``{ledger-counts}``  how many equations of each kind, in the book, on the page named, or (``:chapter:``) on this page
+    ``{ledger-graph}``   what rests on what on this page; ``:book:`` for every chapter in turn
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from kexue_publish.strength import (
+    KINDS,
+    Book,
+    Entry,
+    Equation,
+    Page,
+    Piece,
+    pages,
+    relative_size,
+    resolution_in_words,
+    schema_problem,
+    seconds_in_words,
+)
+
+if TYPE_CHECKING:
+    from docutils.writers.html5_polyglot import HTMLTranslator
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+MIME = "application/vnd.kexue.evidence+json"
+ENV_VERSION = 1
+
+logger = logging.getLogger(__name__)
+
+
+# --- Reading: from outputs and equations to what is noted of a page ---------------------------------------
+
+
+class EvidenceNode(nodes.General, nodes.Element):
+    """One evidence output; ``record`` is its JSON object."""
+
+
+class LedgerTable(nodes.General, nodes.Element):
+    """Place of the table over the whole book."""
+
+
+class LedgerCounts(nodes.General, nodes.Element):
+    """Place of the counts by kind: of the page named by ``chapter`` (a docname), or of the whole book.
+
+    Other directives may put this node into a page: ``LedgerCounts(chapter=self.env.docname)``.
+    """
+
+
+class LedgerGraph(nodes.General, nodes.Element):
+    """Place of the graph of what rests on what: of the page named by ``chapter``, or of every chapter."""
+
+
+class EvidenceRenderer(MimeRenderPlugin):
+    """Turn an evidence output of a notebook into an :class:`EvidenceNode` (entry point of myst-nb)."""
+
+    mime_priority_overrides: ClassVar = [("*", MIME, 1)]
+
+    @staticmethod
+    def handle_mime(renderer: NbElementRenderer, data: MimeData, inline: bool) -> list[nodes.Element] | None:
+        if inline or data.mime_type != MIME:
+            return None
+        content = data.content
+        return [EvidenceNode(record=json.loads(content if isinstance(content, str) else json.dumps(content)))]
+
+
+def note_page(app: Sphinx, doctree: nodes.document) -> None:
+    """Note what the page that was just read adds to the ledger."""
+    env = app.env
+    page = pages(env)[env.docname] = Page()
+    for node in doctree.findall(nodes.math_block):
+        if not (label := node.get("label")):
+            continue
+        if "amsmath" in node["classes"]:  # myst-parser has made up a label, which no evidence can name
+            text = "a numbered equation without a label: write $$ ... $$ (eq-name), or use the starred environment"
+            page.problems.append((node.line, "missing", text))
+        else:
+            page.equations.append(Equation(label, node.line, node.astext()))
+    for node in doctree.findall(EvidenceNode):
+        record = node["record"]
+        if problem := schema_problem(record):
+            page.problems.append((node.line, "schema", f"evidence that cannot be read: {problem}"))
+            continue
+        nth = sum(piece.record["label"] == record["label"] for piece in page.pieces) + 1
+        node["anchor"] = nodes.make_id(f"check-{record['label']}" + (f"-{nth}" if nth > 1 else ""))
+        _cell_of(node)["ids"].append(node["anchor"])
+        page.pieces.append(Piece(record, node.line, node["anchor"]))
+    for node in doctree.findall(nodes.Element):
+        if node.get("reftype") == "eq":
+            page.refers_to.append(node["reftarget"])
+        elif isinstance(node, LedgerTable):
+            page.is_ledger = True
+        if isinstance(node, LedgerTable | LedgerCounts | LedgerGraph):
+            page.shows_book |= node.get("chapter") != env.docname
+    if page.is_ledger:  # the equations enter after Sphinx has looked whether the page needs MathJax
+        env.get_domain("math").data["has_equations"][env.docname] = True
+
+
+def _cell_of(node: nodes.Element) -> nodes.Element:
+    """The whole check cell of an evidence output, so that a link shows the code too."""
+    cell = node.parent
+    while cell is not None and cell.get("nb_element") != "cell_code":
+        cell = cell.parent
+    return node if cell is None else cell
+
+
+def purge_page(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
+    pages(env).pop(docname, None)
+
+
+def merge_pages(app: Sphinx, env: BuildEnvironment, docnames: Iterable[str], other: BuildEnvironment) -> None:
+    pages(env).update((name, page) for name, page in pages(other).items() if name in docnames)
+
+
+def settle_book(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Settle the ledger, report its problems, and name the pages that show something new."""
+    book = app.kexue_book = Book(env)
+    for docname, line, subtype, message in book.problems:
+        logger.warning(message, location=(docname, line), type="ledger", subtype=subtype)
+    if not hasattr(env, "kexue_ledger_shown"):
+        env.kexue_ledger_shown = {}
+    before = env.kexue_ledger_shown.get(app.builder.name, {})
+    now = {docname: book.shown_on(docname) for docname in book.pages}
+    env.kexue_ledger_shown[app.builder.name] = now
+    return [docname for docname in now if before.get(docname) != now[docname]]
+
+
+def write_json(app: Sphinx, exception: Exception | None) -> None:
+    """Publish ``ledger.json`` at the root of the site."""
+    if exception is None and app.builder.name in ("html", "dirhtml"):
+        text = json.dumps(app.kexue_book.as_json(app.builder), ensure_ascii=False, indent=1, allow_nan=False)
+        Path(app.outdir, "ledger.json").write_text(text + "\n", encoding="utf-8")
+
+
+# --- Showing: HTML ------------------------------------------------------------------------------------------
+
+
+class Tag(nodes.General, nodes.Element):
+    """An HTML element; only made for builders that write HTML."""
+
+
+def E(tag: str, *children: nodes.Node | str | None, **attributes: Any) -> Tag:
+    """Build an HTML element: a child that is a string is text, ``class_`` and ``aria_label`` are spelled so."""
+    content = [nodes.Text(child) if isinstance(child, str) else child for child in children if child]
+    names = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items() if value is not None}
+    return Tag("", *content, tag=tag, attributes=names)
+
+
+def visit_tag(self: HTMLTranslator, node: Tag) -> None:
+    attributes = "".join(f' {name}="{escape(str(value))}"' for name, value in node["attributes"].items())
+    self.body.append(f"<{node['tag']}{attributes}>")
+
+
+def depart_tag(self: HTMLTranslator, node: Tag) -> None:
+    self.body.append(f"</{node['tag']}>")
+
+
+def icon(kind: str) -> nodes.raw:
+    return nodes.raw(
+        "", f'<svg class="kx-icon" viewBox="0 0 16 16" aria-hidden="true">{KINDS[kind].icon}</svg>', format="html"
+    )
+
+
+def display_math(latex: str) -> nodes.math_block:
+    return nodes.math_block(latex, latex, nowrap=False, number=None)
+
+
+def gist(method: str) -> str:
+    """The first clause of how something was checked, where there is room for one line only.
+
+    >>> gist("SymPy reduces the difference to 0; 5 random points agree.")
+    'SymPy reduces the difference to 0'
+    """
+    return method.partition(";")[0].rstrip(".")
+
+
+class PageWriter:
+    """Puts what the ledger knows into one page."""
+
+    def __init__(self, app: Sphinx, docname: str) -> None:
+        self.app, self.docname, self.book = app, docname, app.kexue_book
+
+    def url(self, docname: str, anchor: str = "") -> str:
+        page = "" if docname == self.docname else self.app.builder.get_relative_uri(self.docname, docname)
+        return page + (f"#{anchor}" if anchor else "")
+
+    def anchor(self, url: str, text: str, **attributes: str) -> Tag:
+        return E("a", text, class_="reference internal", href=url, **attributes)
+
+    def describe(self, entry: Entry) -> str:
+        """Title of a link to an equation: what is known of it, and where it stands."""
+        return f"equation {self.book.place(entry, self.docname)}: {self.book.verdict(entry)}"
+
+    def link(self, entry: Entry) -> Tag:
+        link = self.anchor(self.url(entry.docname, entry.anchor), self.book.name(entry), title=self.describe(entry))
+        link["attributes"]["class"] += " kx-eqref"
+        return link
+
+    def links(self, labels: Iterable[str], *, words: bool = False) -> Iterator[nodes.Node]:
+        """Links to equations, with commas; with their strengths when ``words``."""
+        for position, label in enumerate(labels):
+            entry = self.book.entries[label]
+            if position:
+                yield nodes.Text(", ")
+            yield self.link(entry)
+            if words:
+                place = self.book.place(entry, self.docname).removeprefix(self.book.name(entry))
+                yield nodes.Text(f"{place} ({self.book.verdict(entry)})")
+
+    # The badge beside an equation and the panel that it opens. The panel follows the <details> instead of
+    # standing in it: then the badge stays beside the number while the panel takes the full width below.
+
+    def equation(self, block: nodes.math_block, entry: Entry) -> Tag:
+        name, cap = self.book.name(entry), self.book.cap(entry)
+        word = E("span", entry.claimed, class_="kx-word")
+        unseen = [E("span", text, class_="kx-unseen") for text in (", ", f": evidence for equation {name}")]
+        if cap:
+            word = E("span", word, unseen[0], E("span", cap, class_="kx-cap"))
+        badge = E("details", E("summary", icon(entry.kind), word, unseen[1]), class_=f"kx-badge kx-{entry.kind}")
+        panel = E(
+            "div", *self.panel(entry), class_="kx-panel", role="group", aria_label=f"Evidence for equation {name}"
+        )
+        return E("div", block, badge, panel, class_="kx-equation")
+
+    def panel(self, entry: Entry) -> Iterator[Tag]:
+        if entry.weakest:
+            base = self.book.entries[entry.weakest]
+            away = self.book.place(base, self.docname).removeprefix(self.book.name(base))
+            yield E(
+                "p",
+                E("strong", f"{entry.claimed.capitalize()}, resting on ", self.link(base), f"{away}: {entry.kind}."),
+                " A chain is no stronger than its weakest link.",
+                class_="kx-verdict",
+            )
+        for piece in sorted(entry.pieces, key=lambda piece: piece.kind != entry.claimed):
+            yield E("div", *self.piece(piece), class_=f"kx-piece kx-{piece.kind}")
+        if not entry.pieces:
+            yield E("p", "No check of this page speaks about this equation.", class_="kx-verdict")
+        if entry.used_by:
+            yield E("p", "Used for ", *self.links(entry.used_by), ".", class_="kx-foot")
+
+    def piece(self, piece: Piece) -> Iterator[Tag]:
+        record = piece.record
+        kind = E("strong", piece.kind, title=KINDS[piece.kind].meaning)
+        yield E("p", icon(piece.kind), kind, " ", E("span", record["method"]), class_="kx-how")
+        rows: list[tuple[str, list[nodes.Node | str]]] = []
+        if record["checked"]:
+            rows.append(("Checked", [display_math(record["checked"])]))
+        if record["assumptions"]:
+            assumed: list[nodes.Node | str] = []
+            for latex in record["assumptions"]:
+                assumed += [E("span", nodes.math(latex, latex), class_="kx-assumption"), " "]
+            rows.append(("Assuming", assumed))
+        rows.append(("Resolution", [resolution_in_words(piece.kind, record["resolution"])]))
+        rows += [(name, [value]) for name, value in record["details"]]
+        if record["citation"]:
+            rows.append(("Source", [self.citation(record["citation"])]))
+        if bases := [label for label in piece.using if label in self.book.entries]:
+            rows.append(("Rests on", list(self.links(bases, words=True))))
+        yield E("dl", *(E("div", E("dt", name), E("dd", *value)) for name, value in rows))
+        facts = [seconds_in_words(record["seconds"])] if piece.kind not in ("cited", "definition") else []
+        if record["seed"] is not None:
+            facts.append(f"seed {record['seed']}")
+        cell = self.anchor(f"#{piece.anchor}", "see the check")
+        yield E("p", cell, "".join(f" · {fact}" for fact in facts), class_="kx-foot")
+
+    def citation(self, key: str) -> Tag:
+        """A link into the bibliography, or the bare key where the bibliography does not list it."""
+        if "cite" in self.book.env.domains:
+            for cited in self.book.env.get_domain("cite").citations:
+                if cited.entry.key == key:
+                    text = cited.formatted_entry.text.render_as("text")
+                    return self.anchor(self.url(cited.bibliography_key.docname, cited.citation_id), text)
+        return E("span", key)
+
+    def output(self, record: dict[str, Any]) -> Tag:
+        """The output of a check cell: one line, since the panel at the equation says the rest."""
+        entry = self.book.entries.get(record["label"])
+        place = self.link(entry) if entry else record["label"]
+        said = E("span", f" — {gist(record['method'])}", class_="kx-said")
+        line = (icon(record["kind"]), E("strong", record["kind"]), " ", place, said)
+        return E("p", *line, class_=f"kx-output kx-{record['kind']}")
+
+    # Pages about the ledger itself.
+
+    def counts(self, chapter: str | None) -> Tag:
+        counts = self.book.counts(chapter)
+        total = sum(counts.values())
+        place = self.book.title(chapter) if chapter else "the book"
+        if not total:
+            return E("p", f"No labelled equation in {place} yet.", class_="kx-counts")
+        bar = (E("span", class_=f"kx-{kind}", style=f"flex-grow: {n}") for kind, n in counts.items())
+        words = (
+            E(
+                "li",
+                icon(kind),
+                E("b", str(n)),
+                f" {kind}",
+                class_=f"kx-{kind}",
+                title=KINDS[kind].meaning,
+            )
+            for kind, n in counts.items()
+        )
+        label = f"{total} equation{'s' if total > 1 else ''} in {place}, by evidence"
+        return E(
+            "div",
+            E("div", *bar, class_="kx-bar", aria_hidden="true"),
+            E("ul", *words),
+            class_="kx-counts",
+            role="group",
+            aria_label=label,
+        )
+
+    def table(self) -> Tag:
+        if not self.book.entries:
+            return E("p", "No labelled equation in the book yet.")
+        columns = ("No.", "Equation", "Evidence", "Would have caught", "Time")
+        chapters = []
+        for docname, entries in self.book.chapters().items():
+            title = self.book.title(docname)
+            head = E("th", self.anchor(self.url(docname), title), colspan=5, scope="rowgroup")
+            rows = (E("tr", *self.row(entry), data_kind=entry.kind) for entry in entries)
+            name = nodes.make_id(f"ledger-{entries[0].slug}")
+            chapters.append(E("tbody", E("tr", head, class_="kx-chapter"), *rows, id=name, data_chapter=title))
+        head = E("thead", E("tr", *(E("th", name, scope="col") for name in columns)))
+        kinds = " ".join(self.book.counts())
+        return E("div", E("table", head, *chapters, class_="kx-table"), class_="kx-ledger", data_kinds=kinds)
+
+    def row(self, entry: Entry) -> Iterator[Tag]:
+        record = entry.deciding
+        resolution = record and record["resolution"]
+        others = sorted({piece.kind for piece in entry.pieces} - {entry.claimed}, key=list(KINDS).index)
+        yield E("th", self.link(entry), scope="row")
+        yield E("td", display_math(entry.latex), class_="kx-latex")
+        yield E(
+            "td",
+            E("span", icon(entry.kind), " ", self.book.verdict(entry), class_=f"kx-mark kx-{entry.kind}"),
+            E("span", f" also {', '.join(others)}", class_="kx-also") if others else None,
+            E("span", gist(record["method"]), class_="kx-method") if record else None,
+        )
+        caught = resolution is not None and ("any error" if resolution == 0 else relative_size(resolution))
+        run = [piece.record["seconds"] for piece in entry.pieces if piece.kind not in ("cited", "definition")]
+        for name, value in (("would have caught", caught), ("time", run and seconds_in_words(sum(run)))):
+            yield E("td", value or "–", data_name=name, class_=None if value else "kx-none")
+
+    # What rests on what: the equations in reading order, an arc from each to those that rest on it. The list
+    # says the same in words, so the arcs are hidden from screen readers.
+
+    def graph(self, docname: str) -> Tag:
+        own = [entry.label for entry in self.book.of(docname)]
+        edges = [(base, user) for user in own for base in self.book.entries[user].using]
+        linked = {label for edge in edges for label in edge}
+        rows = [label for label in self.book.entries if label in linked]
+        if not edges:
+            return E("p", "No equation of this chapter rests on another one.", class_="kx-graph")
+        place = {label: position for position, label in enumerate(rows)}
+        items = []
+        for label in rows:
+            entry = self.book.entries[label]
+            used = [base for base, user in edges if user == label]
+            away = entry.docname != docname
+            name = f"in {entry.title}" if away else label.removeprefix("eq-").replace("-", " ")
+            mark = E("span", icon(entry.kind), " ", entry.claimed, class_=f"kx-mark kx-{entry.kind}")
+            rests = E("span", "rests on ", *self.links(used), class_="kx-on") if used else None
+            items.append(E("li", self.link(entry), mark, " ", E("span", name, class_="kx-name"), " ", rests))
+        arcs = [(place[base], place[user], self.book.entries[base].kind) for base, user in edges]
+        return E("div", _arcs(arcs, len(rows)), E("ol", *items), class_="kx-graph")
+
+    def book_graph(self) -> Tag:
+        """The graph of every chapter that has one, folded."""
+        folds = []
+        for docname, entries in self.book.chapters().items():
+            links = sum(len(entry.using) for entry in entries)
+            if links:
+                label = f"{self.book.title(docname)}: {links} step{'s' if links > 1 else ''} between equations"
+                folds.append(E("details", E("summary", label), self.graph(docname), class_="kx-fold"))
+        return E("div", *folds) if folds else E("p", "No equation rests on another one yet.")
+
+
+ROW = 36  # height of a row of the graph, in the units of the drawing; 16 units are one em
+
+
+def _arcs(arcs: list[tuple[int, int, str]], rows: int) -> nodes.raw:
+    """Half ellipses at the left of the rows, wider the further apart their ends are."""
+    reach = {abs(user - base) for base, user, _ in arcs}
+    width = 18 + 9 * min(max(reach), 9)
+    paths = []
+    for base, user, kind in arcs:
+        start, end = (ROW * (row + 0.5) for row in (base, user))
+        out = width - 8 - min(9 * abs(user - base), width - 14)
+        # a cubic reaches three quarters of the way to its control points
+        control = width - 8 - (width - 8 - out) / 0.75
+        paths.append(
+            f'<path class="kx-{kind}" d="M{width - 8} {start:g}C{control:.1f} {start:g} {control:.1f} {end:g} '
+            f'{width - 8} {end:g}"/><path class="kx-{kind} kx-head" d="M{width - 1} {end:g}l-8 -4v8z"/>'
+        )
+    return nodes.raw(
+        "",
+        f'<svg class="kx-arcs" aria-hidden="true" viewBox="0 0 {width} {ROW * rows}" '
+        f'style="width: {width / 16:g}em; height: {ROW * rows / 16:g}em">{"".join(paths)}</svg>',
+        format="html",
+    )
+
+
+def show_ledger(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Replace the places of the ledger in a resolved page by what the builder can show."""
+    if docname not in app.kexue_book.pages:
+        return
+    if app.builder.format != "html":
+        _show_as_text(app.kexue_book, doctree)
+        return
+    writer, book = PageWriter(app, docname), app.kexue_book
+    targets = {writer.url(entry.docname, entry.anchor): entry for entry in book.entries.values()}
+    for reference in doctree.findall(nodes.reference):
+        url = f"#{reference['refid']}" if "refid" in reference else reference.get("refuri")
+        if entry := targets.get(url):
+            reference["reftitle"] = writer.describe(entry)
+            reference["classes"].append("kx-eqref")
+    for node in list(doctree.findall(nodes.math_block)):
+        entry = book.entries.get(node.get("label") or "")
+        if entry and entry.docname == docname:
+            parent, position = node.parent, node.parent.index(node)
+            parent.remove(node)
+            parent.insert(position, writer.equation(node, entry))
+    for node in list(doctree.findall(EvidenceNode)):
+        node.replace_self(
+            writer.output(node["record"]) if "anchor" in node else nodes.paragraph(text="evidence that cannot be read")
+        )
+    for node in list(doctree.findall(LedgerCounts)):
+        node.replace_self(writer.counts(node.get("chapter")))
+    for node in list(doctree.findall(LedgerTable)):
+        node.replace_self(writer.table())
+    for node in list(doctree.findall(LedgerGraph)):
+        node.replace_self(writer.graph(node["chapter"]) if node.get("chapter") else writer.book_graph())
+
+
+def _show_as_text(book: Book, doctree: nodes.document) -> None:
+    """What is left of the ledger in a builder that does not write HTML: short lines of text."""
+
+    def lines(texts: Iterable[str]) -> nodes.bullet_list:
+        return nodes.bullet_list("", *(nodes.list_item("", nodes.paragraph(text=text)) for text in texts))
+
+    for node in list(doctree.findall(EvidenceNode)):
+        record = node["record"] if "anchor" in node else {"kind": "unchecked", "method": "cannot be read"}
+        node.replace_self(nodes.paragraph(text=f"{record['kind']}: {record['method']}"))
+    for node in list(doctree.findall(LedgerCounts)):
+        counts = book.counts(node.get("chapter"))
+        node.replace_self(nodes.paragraph(text=", ".join(f"{n} {kind}" for kind, n in counts.items())))
+    for node in list(doctree.findall(LedgerTable)):
+        node.replace_self(lines(f"{e.title} {book.name(e)}: {book.verdict(e)}" for e in book.entries.values()))
+    for node in list(doctree.findall(LedgerGraph)):
+        node.replace_self(
+            lines(
+                f"{book.name(e)} rests on {', '.join(book.name(book.entries[base]) for base in e.using)}"
+                for e in book.of(node.get("chapter"))
+                if e.using
+            )
+        )
+
+
+class LedgerDirective(SphinxDirective):
+    """Table of all equations of the book."""
+
+    def run(self) -> list[nodes.Node]:
+        return [LedgerTable()]
+
+
+class LedgerCountsDirective(SphinxDirective):
+    """Counts by kind, of the book, of this page (``:chapter:``), or of the page named as argument."""
+
+    optional_arguments = 1
+    option_spec: ClassVar = {"chapter": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        named = self.arguments[0] if self.arguments else None
+        return [LedgerCounts(chapter=self.env.docname if "chapter" in self.options else named)]
+
+
+class LedgerGraphDirective(SphinxDirective):
+    """What rests on what, of this page or (``:book:``) of every chapter."""
+
+    option_spec: ClassVar = {"book": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        return [LedgerGraph(chapter=None if "book" in self.options else self.env.docname)]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_node(Tag, html=(visit_tag, depart_tag))
+    app.add_directive("ledger", LedgerDirective)
+    app.add_directive("ledger-counts", LedgerCountsDirective)
+    app.add_directive("ledger-graph", LedgerGraphDirective)
+    app.connect("doctree-read", note_page)
+    app.connect("env-purge-doc", purge_page)
+    app.connect("env-merge-info", merge_pages)
+    app.connect("env-get-updated", settle_book, priority=950)  # after the numbers have been given
+    app.connect("doctree-resolved", show_ledger, priority=600)
+    app.connect("build-finished", write_json)
+    app.add_css_file("ledger.css")
+    app.add_js_file("ledger.js", loading_method="defer")
+    return {
+        "version": "1",
+        "env_version": ENV_VERSION,
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }

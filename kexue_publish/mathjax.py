@@ -1,0 +1,73 @@
+"""MathJax from the folder: the files that a page needs, copied into the site's ``_static/mathjax``.
+
+The SVG output is one script with its glyphs inside. The HTML output would load fonts, which a browser may refuse to a
+page that was opened from a folder. Sphinx writes the script tag; here it stays on the pages with formulas only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+
+SCRIPT = "tex-svg.js"
+# Commands such as \cancel or \boldsymbol come from files of their own, fetched by MathJax when a formula uses them.
+EXTENSIONS = "input/tex/extensions"
+
+
+def mathjax_folder() -> Path:
+    """Where the installed package ``sphinx-mathjax-offline`` keeps MathJax.
+
+    Raises
+    ------
+    ExtensionError
+        The package is not installed, or does not hold the files that we copy.
+    """
+    # The name has hyphens, so it can be found but not imported; only its files are wanted anyway.
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    folder = Path(spec.origin).parent / "static" / "mathjax" if spec and spec.origin else None
+    if folder is None or not (folder / SCRIPT).is_file() or not (folder / EXTENSIONS).is_dir():
+        raise ExtensionError(
+            f"MathJax is not here: expected {SCRIPT} and {EXTENSIONS}/ in the package sphinx-mathjax-offline "
+            f"(looked at {folder}); install it with `pip install -r requirements.txt`"
+        )
+    return folder
+
+
+def _use_copy(app: Sphinx, config: Config) -> None:
+    config.mathjax_path = f"mathjax/{SCRIPT}"
+
+
+def _copy(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.format != "html":
+        return
+    source, target = mathjax_folder(), Path(app.outdir) / "_static" / "mathjax"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source / SCRIPT, target / SCRIPT)
+    shutil.copytree(source / EXTENSIONS, target / EXTENSIONS, dirs_exist_ok=True)
+
+
+def _only_with_formulas(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Sphinx also gives the script to a page whose subpages have formulas: to the front page, that is."""
+    has_formula = doctree is not None and any(
+        isinstance(node, nodes.math | nodes.math_block) for node in doctree.findall()
+    )
+    if not has_formula:
+        scripts = context["script_files"]
+        scripts[:] = [script for script in scripts if not str(script.filename).endswith(f"mathjax/{SCRIPT}")]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Point ``mathjax_path`` at the copy, and make the copy when the site is written."""
+    app.connect("config-inited", _use_copy)
+    app.connect("html-page-context", _only_with_formulas, priority=900)
+    app.connect("build-finished", _copy)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,60 @@
+"""Search that finds Chinese as well as English words.
+
+Sphinx splits text at spaces and punctuation, so a Chinese title would be one long "word". Here every run of Chinese
+characters also gives its single characters and its bigrams to the index, and the search page cuts a query in the same
+way: 随机向量 asks for 随机, 机向 and 向量, and finds the pages that have all three. English keeps Sphinx's stemming.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sphinx.application import Sphinx
+from sphinx.search import SearchEnglish
+
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_RUN = re.compile(f"[{HAN}]+")
+
+# The counterpart of `ChineseAndEnglish.split` for a query; the search page calls `splitQuery`. A single character is
+# only asked for when it stands alone: in a longer run the bigrams already imply it.
+_SPLIT_QUERY = (
+    r"""
+var splitQuery = (query) => {
+  const han = /[HAN]+/gu;
+  const terms = (query.replace(han, " ").match(/[\p{Letter}\p{Number}_\p{Emoji_Presentation}]+/gu) || []);
+  for (const [run] of query.matchAll(han)) {
+    if (run.length === 1) terms.push(run);
+    for (let i = 0; i + 1 < run.length; i++) terms.push(run.slice(i, i + 2));
+  }
+  return terms;
+};
+"""
+).replace("HAN", HAN)
+
+
+class ChineseAndEnglish(SearchEnglish):
+    """Sphinx's English search language, with bigrams for runs of Chinese characters."""
+
+    lang = "kexue"
+    language_name = "English and Chinese"
+    js_splitter_code = _SPLIT_QUERY
+
+    def split(self, input: str) -> list[str]:
+        """Cut a text into the terms under which it is found.
+
+        Examples
+        --------
+        >>> ChineseAndEnglish({}).split("n维空间, two vectors")
+        ['n', 'two', 'vectors', '维', '空', '间', '维空', '空间']
+        """
+        words = super().split(_RUN.sub(" ", input))
+        for run in _RUN.findall(input):
+            words += list(run)
+            words += [run[i : i + 2] for i in range(len(run) - 1)]
+        return words
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Offer the language as ``html_search_language: kexue``."""
+    app.add_search_language(ChineseAndEnglish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
