@@ -255,6 +255,9 @@ class PageWriter:
                 " A chain is no stronger than its weakest link.",
                 class_="kx-verdict",
             )
+        if entry.in_steps:
+            text = "Each step below was checked by itself; what joins them to the claim stands in the text."
+            yield E("p", text, class_="kx-verdict")
         for piece in sorted(entry.pieces, key=lambda piece: piece.kind != entry.claimed):
             yield E("div", *self.piece(piece), class_=f"kx-piece kx-{piece.kind}")
         if not entry.pieces:
@@ -266,7 +269,7 @@ class PageWriter:
         record = piece.record
         kind = E("strong", piece.kind, title=KINDS[piece.kind].meaning)
         yield E("p", icon(piece.kind), kind, " ", E("span", record["method"]), class_="kx-how")
-        rows: list[tuple[str, list[nodes.Node | str]]] = []
+        rows: list[tuple[str, list[nodes.Node | str]]] = [("Step", [piece.step])] if piece.step else []
         if record["checked"]:
             rows.append(("Checked", [display_math(record["checked"])]))
         if record["assumptions"]:

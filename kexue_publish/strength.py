@@ -5,7 +5,8 @@ Each page is noted on its own as a :class:`Page` (its labelled equations and its
 not fit. Nothing here knows how a page looks; that is :mod:`kexue_publish.ledger`.
 
 Notation: a *piece* is one piece of evidence, an *entry* an equation with all its pieces; an entry *rests on*
-its bases, and is no stronger than the weakest of them.
+its bases, and is no stronger than the weakest of them. A piece may cover only a *step* of the claim; an equation
+that has nothing but steps is as strong as the weakest of them, and says that it is checked in steps.
 """
 
 from __future__ import annotations
@@ -94,6 +95,10 @@ class Piece:
     def using(self) -> list[str]:
         return self.record["using"]
 
+    @property
+    def step(self) -> str | None:
+        return self.record["step"]
+
 
 @dataclass
 class Page:
@@ -120,6 +125,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "seed": (int, type(None)),
     "details": (list,),
     "citation": (str, type(None)),
+    "step": (str, type(None)),
 }
 
 
@@ -169,7 +175,8 @@ class Entry:
     """An equation with its evidence, after the whole book has been settled.
 
     ``claimed`` is the kind of its own strongest piece, ``kind`` what is left of it after what it rests on,
-    ``weakest`` the label of the equation that weakens it, if one does.
+    ``weakest`` the label of the equation that weakens it, if one does. ``in_steps``: no single piece that decides covers the
+    whole claim.
     """
 
     label: str
@@ -184,6 +191,7 @@ class Entry:
     claimed: str = "unchecked"
     kind: str = "unchecked"
     weakest: str | None = None
+    in_steps: bool = False
 
     @property
     def anchor(self) -> str:
@@ -295,19 +303,23 @@ class Book:
         if set(kinds) == {"definition"}:
             entry.claimed = entry.kind = "definition"
             return
-        standings = []
-        for piece in entry.pieces:
-            if piece.kind == "definition":
-                continue
-            standing = (piece.kind, None)
-            for base in (self.entries[label] for label in piece.using if label in self.entries):
-                if KINDS[base.kind].rank < KINDS[standing[0]].rank:
-                    standing = (base.kind, base.weakest or base.label)
-            standings.append((piece.kind, *standing))
+        whole = [self._standing(piece) for piece in entry.pieces if piece.kind != "definition" and not piece.step]
+        steps = [self._standing(piece) for piece in entry.pieces if piece.step]
+        candidates = [(*standing, False) for standing in whole]
+        if steps:
+            candidates.append((*min(steps, key=lambda standing: KINDS[standing[1]].rank), True))
         # max keeps the first of equals; of two equal standings the one that rests on nothing weaker reads better
-        entry.claimed, entry.kind, entry.weakest = max(
-            standings, key=lambda standing: (KINDS[standing[1]].rank, standing[2] is None)
+        entry.claimed, entry.kind, entry.weakest, entry.in_steps = max(
+            candidates, key=lambda standing: (KINDS[standing[1]].rank, standing[2] is None)
         )
+
+    def _standing(self, piece: Piece) -> tuple[str, str, str | None]:
+        """The kind of a piece, what is left of it after what it rests on, and the equation that weakens it."""
+        standing = (piece.kind, None)
+        for base in (self.entries[label] for label in piece.using if label in self.entries):
+            if KINDS[base.kind].rank < KINDS[standing[0]].rank:
+                standing = (base.kind, base.weakest or base.label)
+        return (piece.kind, *standing)
 
     def title(self, docname: str) -> str:
         title = self.env.titles.get(docname)
@@ -338,10 +350,12 @@ class Book:
         return self.name(entry) if entry.docname == docname else f"{self.name(entry)} in {entry.title}"
 
     def cap(self, entry: Entry) -> str:
-        """What weakens the equation, e.g. ``resting on (3): cited``; empty if nothing does."""
-        if entry.weakest is None:
-            return ""
-        return f"resting on {self.place(self.entries[entry.weakest], entry.docname)}: {entry.kind}"
+        """What qualifies the word of an equation, e.g. ``in steps, resting on (3): cited``; empty if nothing does."""
+        qualifications = ["in steps"] if entry.in_steps else []
+        if entry.weakest is not None:
+            base = self.place(self.entries[entry.weakest], entry.docname)
+            qualifications.append(f"resting on {base}: {entry.kind}")
+        return ", ".join(qualifications)
 
     def verdict(self, entry: Entry) -> str:
         """The strength in words, e.g. ``proved, resting on (3): cited``."""
@@ -372,6 +386,7 @@ class Book:
                     "claimed": entry.claimed,
                     "rests_on": entry.using,
                     "weakest": entry.weakest,
+                    "in_steps": entry.in_steps,
                     "evidence": [
                         {name: piece.record[name] for name in _FIELDS if name not in hidden} for piece in entry.pieces
                     ],

@@ -88,16 +88,20 @@ class Evidence:
     seed: int | None = None
     details: tuple[tuple[str, str], ...] = ()
     citation: str | None = None
+    step: str | None = None
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         # Seconds are in the record only, so that two builds print the same text.
         return {MIME: {"version": 1, **asdict(self)}, "text/html": self._html(), "text/plain": str(self)}
 
     def __str__(self) -> str:
-        return f"{SYMBOLS[self.kind]} {self.kind} [{self.label}]: {self.method}"
+        return f"{SYMBOLS[self.kind]} {self.kind} [{self.label}]: {self._said()}"
+
+    def _said(self) -> str:
+        return f"(step: {self.step}) {self.method}" if self.step else self.method
 
     def _html(self) -> str:
-        lines = [f"{SYMBOLS[self.kind]} <b>{self.kind}</b> <code>{self.label}</code>: {html.escape(self.method)}"]
+        lines = [f"{SYMBOLS[self.kind]} <b>{self.kind}</b> <code>{self.label}</code>: {html.escape(self._said())}"]
         if self.checked:
             lines.append(f"$\\displaystyle {html.escape(self.checked)}$")
         if self.assumptions:
@@ -116,6 +120,7 @@ def prove(
     relation: str = "=",
     given: Iterable[sp.Basic] = (),
     using: Iterable[str] = (),
+    step: str | None = None,
     by: Strategy | Iterable[Strategy] = (),
     seconds: float = 60,
 ) -> Evidence:
@@ -132,6 +137,7 @@ def prove(
     given : relations on top of the symbols' own assumptions: bounds ``n > 1``, or ``Eq(symbol, value)``, which is substituted.
         Some point has to satisfy all of them.
     using : labels of equations that this step takes for granted.
+    step : where the check covers only a step of the claim: which one, in words.
     by : own strategies, tried first. Each maps the difference to an expression of the same value; this is tested at random points.
     seconds : time limit.
 
@@ -185,6 +191,7 @@ def prove(
         using=using,
         seconds=time.process_time() - started,
         seed=0,
+        step=_step(step),
     )
 
 
@@ -197,6 +204,7 @@ def exact(
     claim: Callable[[Any], tuple],
     *,
     using: Iterable[str] = (),
+    step: str | None = None,
     seconds: float = 60,
 ) -> Evidence:
     """Check a claim in exact arithmetic on every one of finitely many cases.
@@ -208,6 +216,7 @@ def exact(
     claim : ``claim(case)`` returns the two sides, ``(lhs, rhs)`` or ``(lhs, relation, rhs)``, as int, Fraction or SymPy
         expressions or matrices without floats. Sides with symbols or integrals are brought together as in `prove`.
     using : labels of equations that this step takes for granted.
+    step : where the check covers only a step of the claim: which one, in words.
     seconds : time limit for all cases together.
 
     Returns
@@ -244,6 +253,7 @@ def exact(
         resolution=_slack(sides),
         using=using,
         seconds=time.process_time() - started,
+        step=_step(step),
     )
 
 
@@ -320,6 +330,7 @@ def numeric(
     scale: float | None = None,
     seed: int | None = None,
     using: Iterable[str] = (),
+    step: str | None = None,
 ) -> Evidence:
     """Compare floating-point results with a closed form.
 
@@ -334,6 +345,7 @@ def numeric(
     scale : magnitude against which the error is measured where the expected value is 0.
     seed : the seed that made the instances, for the record.
     using : labels of equations that this step takes for granted.
+    step : where the check covers only a step of the claim: which one, in words.
 
     Returns
     -------
@@ -412,6 +424,7 @@ def numeric(
         seconds=time.process_time() - started,
         seed=None if seed is None else int(seed),
         details=tuple(details),
+        step=_step(step),
     )
 
 
@@ -485,6 +498,7 @@ def sampled(
     scale: float | None = None,
     seed: int | None = None,
     using: Iterable[str] = (),
+    step: str | None = None,
 ) -> Evidence:
     """Compare the mean of independent random samples with its claimed value, in standard errors.
 
@@ -497,6 +511,7 @@ def sampled(
     scale : magnitude for the resolution where the expected value is 0.
     seed : the seed that made the samples, for the record.
     using : labels of equations that this step takes for granted.
+    step : where the check covers only a step of the claim: which one, in words.
 
     Returns
     -------
@@ -550,6 +565,7 @@ def sampled(
             ("deviations in standard errors", ", ".join(f"{v:+.2f}" for v in np.ravel(z)[:12])),
             *((("scale where the claim is 0", f"{scale:g}"),) if scale is not None else ()),
         ),
+        step=_step(step),
     )
 
 
@@ -867,6 +883,12 @@ def _says_something(text: Any) -> bool:
 def _check_reason(why: str) -> None:
     if not _says_something(why):
         raise ValueError(f"why: the reason for the tolerance expected, in words; {why!r} given")
+
+
+def _step(step: Any) -> str | None:
+    if step is not None and not _says_something(step):
+        raise ValueError(f"step: the step of the claim that is checked expected, in words; {step!r} given")
+    return step
 
 
 def _labels(using: Iterable[str], label: str) -> tuple[str, ...]:

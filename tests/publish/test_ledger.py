@@ -38,7 +38,7 @@ def record(kind: str, label: str, **fields: object) -> dict:
     given = {
         "version": 1, "kind": kind, "label": label, "method": f"{kind} by hand", "checked": r"a^2 \ge 0",
         "assumptions": [], "resolution": 0.0 if kind in ("proved", "exact") else None, "using": [],
-        "seconds": 0.25, "seed": None, "details": [], "citation": None,
+        "seconds": 0.25, "seed": None, "details": [], "citation": None, "step": None,
     }  # fmt: skip
     return given | fields
 

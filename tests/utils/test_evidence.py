@@ -473,7 +473,16 @@ def test_the_record_has_the_published_form():
         "seed": 0,
         "details": [],
         "citation": None,
+        "step": None,
     }
+
+
+def test_a_check_of_one_step_says_which():
+    piece = exact("eq-a", [1, 2], lambda n: (n + n, 2 * n), step="doubling")
+    assert piece._repr_mimebundle_()[MIME]["step"] == "doubling"
+    assert "doubling" in str(piece)
+    with pytest.raises(ValueError, match="step"):
+        exact("eq-a", [1, 2], lambda n: (n + n, 2 * n), step=" ")
 
 
 def every_kind():
