@@ -1,0 +1,64 @@
+# Two commands matter: `make book` and `make test`. Both set up .venv first when it is missing or out of date.
+PYTHON ?= python3
+BIN := .venv/bin
+SITE := _build/html
+# The site's executables are small and the book runs one chapter per core: more threads would only fight.
+export OMP_NUM_THREADS ?= 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export JUPYTER_PLATFORM_DIRS := 1
+# Browser of the tests: the first of these that exists, or CHROMIUM=/path/to/one.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+export CHROMIUM
+# PyPI's torch for Linux brings gigabytes of CUDA; without an NVIDIA GPU its CPU build does. Empty: plain PyPI.
+TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu))
+
+.DEFAULT_GOAL := help
+.PHONY: help book test serve clean render check-python check-browser
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+book: .venv/installed render  ## build the site: set up, execute what is stale, render, say where it is
+	@printf '\nThe book is built (%s). It opens from the folder, without a server and without network:\n  %s\n' \
+	  "$$(du -sh $(SITE) | cut -f1)" "$(CURDIR)/$(SITE)/index.html"
+
+test: check-browser .venv/installed  ## run everything: lint, unit tests, the book with warnings as errors, browser tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest -q -m "not site" -n auto --maxprocesses 8
+	@$(MAKE) --no-print-directory book
+	$(BIN)/pytest -m site tests/site -n auto --maxprocesses 4
+
+serve:  ## show the built site on http://127.0.0.1:8000 (PORT=... for another)
+	@test -f $(SITE)/index.html || { echo "There is no site yet: run 'make book' first."; exit 1; }
+	$(BIN)/python -m http.server $(or $(PORT),8000) --bind 127.0.0.1 --directory $(SITE)
+
+clean:  ## remove what was built and executed; keep .venv
+	rm -rf _build
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+# Sphinx re-reads a page when its own source changes. It cannot know that our extensions, the list of chapters or the
+# bibliography changed, and it shows a warning only once, so in these cases, and after a failure, it starts afresh.
+render: .venv/installed
+	@test ! -d _build/.doctrees || test -z "$$(find kexue_publish/*.py book/chapters.yml references.bib _toc.yml _config.yml \
+	  -newer _build/.doctrees/environment.pickle 2>&1)" || rm -rf _build/.doctrees
+	$(BIN)/python -m kexue_publish.execute
+	@echo 'Rendering the pages: a few seconds each that has changed'
+	@$(BIN)/jupyter-book build . -W -n --keep-going -q >_build/render.log || { rm -rf _build/.doctrees; exit 1; }
+
+.venv/installed: requirements.txt pyproject.toml | check-python
+	@echo "Setting up .venv (about 1.8 GB, a few minutes with a good connection)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --no-deps $$(grep '^torch==' requirements.txt) \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1)
+	$(BIN)/python -m pip install -r requirements.txt
+	@touch $@
+
+check-python:
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
+	  "Needs Python 3.11 or newer with venv: 'apt-get install python3 python3-venv', or python.org; then, if it is not python3, make PYTHON=/path/to/it"; exit 1; }
+
+check-browser:
+	@test -x "$(CHROMIUM)" || { echo \
+	  "The browser tests need Chromium: 'apt-get install chromium', or CHROMIUM=/path/to/a/chromium make test"; exit 1; }

@@ -1,0 +1,105 @@
+"""The built site in a real browser: opened from its folder, and served by a web server on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+SITE = Path(__file__).parents[2] / "_build" / "html"
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.glob("book/**/*.html"))
+VIEWPORTS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    unbuilt = not (SITE / "index.html").is_file()
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.site)
+            if unbuilt:
+                item.add_marker(pytest.mark.skip(reason="the site is not built: run `make book`"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.fail("The browser tests need Chromium: `apt-get install chromium`, or CHROMIUM=/path/to/a/chromium")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *args: object) -> None:
+        """A browser that goes on to another page breaks off what it was loading: nothing to report."""
+
+
+@pytest.fixture(scope="session")
+def addresses() -> Iterator[dict[str, str]]:
+    """Where the site is: ``folder`` and ``server``."""
+    with _Server(("127.0.0.1", 0), partial(_Quiet, directory=SITE)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield {"folder": SITE.as_uri(), "server": f"http://127.0.0.1:{server.server_port}"}
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def visit(browser: Browser, addresses: dict[str, str]):
+    """``with visit("book/index.html", ...) as page``: a page when everything on it has come to rest.
+
+    Leaving the block fails when a request left the site, found nothing, or when a script complained.
+    """
+
+    @contextmanager
+    def visit(
+        path: str, place: str = "folder", viewport: str = "desktop", scheme: str = "light", **context: object
+    ) -> Iterator[Page]:
+        base, complaints = addresses[place], []
+        with browser.new_context(viewport=VIEWPORTS[viewport], color_scheme=scheme, **context) as session:
+            page = session.new_page()
+            page.on("pageerror", lambda error: complaints.append(f"script error: {error}"))
+            page.on("console", lambda said: said.type == "error" and complaints.append(f"console: {said.text}"))
+            page.on(
+                "requestfailed",
+                lambda request: (
+                    request.failure == "net::ERR_ABORTED"  # the reader went on to another page
+                    or complaints.append(f"not found: {request.url} ({request.failure})")
+                ),
+            )
+            page.on(
+                "response", lambda answer: answer.status >= 400 and complaints.append(f"{answer.status}: {answer.url}")
+            )
+            page.on(
+                "request",
+                lambda request: (
+                    request.url.startswith((base, "data:", "blob:"))
+                    or complaints.append(f"a request left the site: {request.url}")
+                ),
+            )
+            page.goto(f"{base}/{path}", wait_until="networkidle")
+            page.evaluate("() => window.MathJax?.startup?.promise")
+            yield page
+            page.wait_for_load_state("networkidle")
+        assert not complaints, f"{path}: " + "; ".join(complaints)
+
+    return visit

@@ -1,0 +1,239 @@
+"""What a reader meets on every page of the built site."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from conftest import PAGES, SITE
+
+# From the folder as a reader would unpack it, and from a server as it is published; phone and desktop; light and dark.
+# Every page in two of these ways, the front page in all.
+WAYS = [
+    (path, place, viewport, scheme)
+    for place, viewport, scheme in [("folder", "phone", "dark"), ("server", "desktop", "light")]
+    for path in PAGES
+] + [
+    ("book/index.html", "folder", "desktop", "dark"),
+    ("book/index.html", "server", "phone", "light"),
+]
+every_page = pytest.mark.parametrize("path", PAGES)
+
+
+@cache
+def parsed(path: str) -> BeautifulSoup:
+    return BeautifulSoup((SITE / path).read_text(encoding="utf-8"), "html.parser")
+
+
+@cache
+def anchors(path: str) -> set[str]:
+    return {value for tag in parsed(path).find_all(True) for value in (tag.get("id"), tag.get("name")) if value}
+
+
+def written() -> list[dict]:
+    """The chapters that have a page."""
+    chapters = yaml.safe_load((SITE.parents[1] / "book" / "chapters.yml").read_text(encoding="utf-8"))["chapters"]
+    for chapter in chapters:
+        chapter["page"] = next((path for path in PAGES if path.endswith(f"/{chapter['slug']}.html")), None)
+    return [chapter for chapter in chapters if chapter["page"]]
+
+
+# Wider than the screen, and not inside something that scrolls or cuts off by itself.
+STICKING_OUT = """() => [...document.querySelectorAll(".bd-article *")].filter((element) => {
+    if (element.closest("svg, mjx-assistive-mml, .kx-unseen")) return false;
+    if (element.getBoundingClientRect().right <= document.documentElement.clientWidth + 1) return false;
+    for (let box = element; box && !box.matches(".bd-article"); box = box.parentElement)
+        if (getComputedStyle(box).overflowX !== "visible") return false;
+    return true;
+}).map((element) => element.outerHTML.slice(0, 160))"""
+
+
+UNFOLD = """() => {
+    document.querySelectorAll("details:not(.kx-badge)").forEach((box) => { box.open = true; });
+    document.querySelectorAll(".toggle-hidden").forEach((box) => box.classList.remove("toggle-hidden"));
+}"""
+
+
+@pytest.mark.parametrize(("path", "place", "viewport", "scheme"), WAYS, ids=["-".join(way) for way in WAYS])
+def test_page_is_whole_and_stays_at_home(visit, path, place, viewport, scheme):
+    with visit(path, place, viewport, scheme) as page:
+        page.evaluate(UNFOLD)
+        assert page.locator("mjx-merror").count() == 0, page.locator("mjx-merror").first.get_attribute("title")
+        broken = page.eval_on_selector_all(
+            ".bd-article img", "images => images.filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+        )
+        assert not broken
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+        assert page.evaluate(STICKING_OUT) == []
+        text, paper = (
+            page.evaluate(f"getComputedStyle(document.body).{part}.match(/\\d+/g).map(Number)")
+            for part in ("color", "backgroundColor")
+        )
+        assert (sum(paper[:3]) < sum(text[:3])) == (scheme == "dark")
+
+
+@every_page
+def test_nothing_on_the_page_names_another_host(path):
+    page = parsed(path)
+    tags = page.select("script[src], link[href], img[src], iframe, video, audio, source, object, embed")
+    loaded = [
+        tag.get("src") or tag.get("href") or tag.get("data") or "" for tag in tags if tag.get("rel") != ["canonical"]
+    ]
+    assert [address for address in loaded if urlsplit(address).netloc] == []
+
+
+@every_page
+def test_links_inside_the_site_lead_somewhere(path):
+    lost = []
+    for link in parsed(path).select("a[href]"):
+        target = urlsplit(urljoin(path, link["href"]))
+        if target.scheme or target.netloc:
+            continue
+        file = unquote(target.path)
+        anchor = unquote(target.fragment) if file.endswith(".html") else ""
+        if not (SITE / file).is_file() or (anchor and anchor not in anchors(file)):
+            lost.append(link["href"])
+    assert lost == []
+
+
+@every_page
+def test_pictures_have_words(path):
+    assert [tag["src"] for tag in parsed(path).select(".bd-article img") if tag.get("alt") is None] == []
+
+
+@every_page
+def test_page_says_what_it_is_when_shared(path):
+    tags = {tag["property"]: tag["content"] for tag in parsed(path).select("meta[property]")}
+    assert tags["og:title"] and tags["og:description"]
+    picture = urlsplit(tags["og:image"])
+    assert picture.netloc or (SITE / path).parent.joinpath(picture.path).is_file()
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if parsed(path).select(".kx-explore")])
+def test_every_slider_moves_by_keyboard(visit, path):
+    with visit(path) as page:
+        page.evaluate(UNFOLD)
+        for figure in page.locator(".kx-explore").all():
+            image = figure.locator("img")
+            for control in figure.locator("input, select").all():
+                name = figure.get_by_label(
+                    page.evaluate("element => element.labels[0].innerText", control.element_handle())
+                )
+                assert name.count(), "a control has no label"
+                before = image.get_attribute("src"), image.get_attribute("alt")
+                kind = control.evaluate("element => element.type")
+                control.focus()
+                if kind == "range":
+                    # A step at a time: two neighbouring frames may look alike, a whole slide may not.
+                    keys = ["ArrowRight"] * 3 if control.input_value() != control.get_attribute("max") else ["Home"]
+                else:
+                    keys = ["Space"] if kind == "checkbox" else ["ArrowDown"]
+                for key in keys:
+                    page.keyboard.press(key)
+                page.wait_for_function(
+                    "([image, src]) => image.getAttribute('src') !== src && image.complete && image.naturalWidth > 0",
+                    arg=[image.element_handle(), before[0]],
+                    timeout=10_000,
+                )
+                assert image.get_attribute("alt") not in ("", before[1])
+
+
+# The word on the badge, the visible text of its panel, and where that ends.
+OPENED = """(badge) => [badge.querySelector(".kx-word").innerText, badge.nextElementSibling.checkVisibility() ?
+    badge.nextElementSibling.innerText : "", badge.nextElementSibling.getBoundingClientRect().right]"""
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if parsed(path).select(".kx-badge")])
+def test_every_badge_opens_by_keyboard(visit, path):
+    with visit(path, viewport="phone") as page:
+        page.evaluate(UNFOLD)
+        for badge in page.locator("details.kx-badge").all():
+            badge.locator("summary").press("Enter")
+            word, panel, right = badge.evaluate(OPENED)
+            # The panel says the word of the badge again, and how it was earned; it fits the screen.
+            assert word.split()[0] in panel and len(panel) > 40
+            assert right <= page.viewport_size["width"]
+            badge.locator("summary").press("Enter")
+            assert badge.evaluate(OPENED)[1] == ""
+
+
+@pytest.mark.parametrize("place", ["folder", "server"])
+def test_search_finds_every_chapter_by_its_titles(visit, place):
+    for chapter in written():
+        for query in (chapter["title_zh"], chapter["title"]):
+            assert chapter["page"] in found(visit, query, place)[:2], query
+
+
+@pytest.mark.parametrize("query", ["夹角", "随机向量", "两个随机向量的夹角", "random angle"])
+def test_search_finds_a_chapter_by_part_of_its_title(visit, query):
+    assert found(visit, query)[0] == "book/geometry-probability/random-angles.html"
+
+
+def test_search_finds_the_author_in_both_scripts(visit):
+    assert found(visit, "苏剑林") and found(visit, "Jianlin")
+
+
+def test_search_says_when_there_is_nothing(visit):
+    assert found(visit, "麒麟") == []
+
+
+def found(visit, query: str, place: str = "folder") -> list[str]:
+    """The pages that the search page lists, best first."""
+    with visit(f"search.html?q={quote(query)}", place) as page:
+        page.wait_for_function("document.querySelector('#search-results .search-summary')?.innerText")
+        links = page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
+        start = page.url.partition("search.html")[0]
+    return [urlsplit(link.removeprefix(start)).path for link in links]
+
+
+def test_search_can_be_reached_from_the_keyboard(visit):
+    with visit("book/index.html") as page:
+        page.keyboard.press("Control+k")
+        page.keyboard.type("夹角")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/search.html?q=*")
+        page.wait_for_selector("#search-results li a")
+
+
+def test_the_address_of_the_site_is_its_front_page(visit):
+    with visit("index.html", "server") as page:
+        page.wait_for_url("**/book/index.html")
+        assert page.locator(".kx-explore").count() == 1
+
+
+def test_a_visitor_can_play_within_the_first_screen(visit):
+    for viewport in ("desktop", "phone"):
+        with visit("book/index.html", "folder", viewport) as page:
+            slider = page.locator(".kx-explore input").first.bounding_box()
+            assert slider["y"] + slider["height"] <= page.viewport_size["height"], viewport
+
+
+def test_the_front_page_loads_no_formula_machinery():
+    assert not [tag["src"] for tag in parsed("book/index.html").select("script[src]") if "mathjax" in tag["src"]]
+
+
+@pytest.mark.parametrize("path", [chapter["page"] for chapter in written()])
+def test_paper_shows_the_text_and_the_first_frames(visit, path):
+    with visit(path, scheme="dark") as page:
+        page.emulate_media(media="print")
+        for furniture in (".bd-sidebar-primary", ".bd-header-article", ".bd-sidebar-secondary", ".kx-controls"):
+            assert not any(part.is_visible() for part in page.locator(furniture).all()), furniture
+        assert page.locator("h1").last.is_visible()
+        assert all(figure.is_visible() for figure in page.locator(".kx-explore img").all())
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
+            "rgb(255, 255, 255)",
+            "rgba(0, 0, 0, 0)",
+        )
+        assert len(page.pdf()) > 20_000
+
+
+def test_the_ledger_leads_to_every_equation():
+    ledger = json.loads((SITE / "ledger.json").read_text(encoding="utf-8"))
+    assert ledger["equations"]
+    for equation in ledger["equations"]:
+        file, _, name = equation["url"].partition("#")
+        assert unquote(name) in anchors(file), equation["url"]
