@@ -10,9 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, special
-from scipy.spatial import ConvexHull
-
 from kexue_utils.ellipse import (
     NotGluable,
     angle_excess,
@@ -23,6 +20,8 @@ from kexue_utils.ellipse import (
     seam,
     tangent_angle,
 )
+from scipy import integrate, special
+from scipy.spatial import ConvexHull
 
 axes = st.floats(1e-3, 1e3)
 ratios = st.floats(1 / 50, 50)
