@@ -32,6 +32,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy as sp
+from sympy.printing.latex import LatexPrinter
 
 from . import goals, strategies
 from .goals import CheckFailed, TimeLimitReached, VacuousCheck
@@ -381,7 +382,7 @@ def numeric(
         points = [_exact_point(point) for point in at]
         formula = _latex_claim(lhs, relation, rhs)
         assumptions = tuple(
-            r",\ ".join(f"{sp.latex(s)} = {sp.latex(sp.sympify(v))}" for s, v in point.items()) for point in at[:4]
+            r",\ ".join(f"{_latex(s)} = {_latex(sp.sympify(v))}" for s, v in point.items()) for point in at[:4]
         )
         got, expected = (_evaluate_at(label, side, points) for side in (lhs, rhs))
     got, expected = _array(got), _array(expected)
@@ -771,7 +772,7 @@ def refute(label: str, claim: Any, at: Any, *, holds_at: Sequence[Any] | None = 
         label=label,
         method=(f"False at {goals.place(point)}: {method}" if point else f"False: {method}"),
         checked=r"\text{not always: }" + _latex_claim(left, relation, right),
-        assumptions=tuple(f"{sp.latex(s)} = {sp.latex(v)}" for s, v in point.items()),
+        assumptions=tuple(f"{_latex(s)} = {_latex(v)}" for s, v in point.items()),
         seconds=time.process_time() - started,
     )
 
@@ -807,7 +808,7 @@ def _refute_predicate(label: str, claim: Callable, at: Any, holds_at: Sequence[A
         kind="refuted",
         label=label,
         method=f"False at {at}, though true in {_count(list(holds_at), 'case')}.",
-        checked=r"\text{false at }" + sp.latex(at),
+        checked=r"\text{false at }" + _latex(at),
         seconds=time.process_time() - started,
     )
 
@@ -903,7 +904,7 @@ def _labels(using: Iterable[str], label: str) -> tuple[str, ...]:
 
 
 def _assumptions(symbols: Iterable[sp.Symbol], given: Iterable[sp.Basic]) -> tuple[str, ...]:
-    stated = [sp.latex(relation) for relation in given if relation != sp.true]
+    stated = [_latex(relation) for relation in given if relation != sp.true]
     groups: dict[str, list[str]] = {}
     for symbol in symbols:
         facts = [
@@ -911,7 +912,7 @@ def _assumptions(symbols: Iterable[sp.Symbol], given: Iterable[sp.Basic]) -> tup
             for fact, truth in symbol._assumptions_orig.items()
             if fact != "commutative"
         ]
-        groups.setdefault(" ".join(sorted(facts)) or "complex", []).append(sp.latex(symbol))
+        groups.setdefault(" ".join(sorted(facts)) or "complex", []).append(_latex(symbol))
     return (*stated, *(rf"{', '.join(names)}\ \text{{{facts}}}" for facts, names in groups.items()))
 
 
@@ -1020,17 +1021,38 @@ def _count(cases: Sequence[Any], noun: str) -> str:
     return f"{len(cases)} {noun}s, from {cases[0]} to {cases[-1]}"
 
 
+class _Printer(LatexPrinter):
+    """SymPy's LaTeX with the names that the chapters use."""
+
+    def __init__(self) -> None:
+        super().__init__({"ln_notation": True})
+
+    def _print_polygamma(self, e: sp.polygamma, exp: str | None = None) -> str:
+        order, argument = e.args
+        mark = "'" * int(order) if order in (0, 1, 2, 3) else f"^{{({self._print(order)})}}"
+        psi = rf"\psi{mark}\left({self._print(argument)}\right)"
+        return rf"\left[{psi}\right]^{{{exp}}}" if exp else psi
+
+    def _print_loggamma(self, e: sp.loggamma, exp: str | None = None) -> str:
+        ln = rf"\ln\Gamma\left({self._print(e.args[0])}\right)"
+        return rf"\left[{ln}\right]^{{{exp}}}" if exp else ln
+
+
+def _latex(e: Any) -> str:
+    return _Printer().doprint(e)
+
+
 def _latex_claim(left: sp.Basic, relation: str, right: sp.Basic) -> str:
     """LaTeX of the claim; small matrices entry by entry, very long integers shortened."""
     pairs = [(left, right)]
     if isinstance(left, sp.MatrixBase) and isinstance(right, sp.MatrixBase) and len(left) <= 3:
         pairs = list(zip(left, right, strict=True))
-    text = r",\quad ".join(f"{sp.latex(a)} {RELATION_LATEX[relation]} {sp.latex(b)}" for a, b in pairs)
+    text = r",\quad ".join(f"{_latex(a)} {RELATION_LATEX[relation]} {_latex(b)}" for a, b in pairs)
     return re.sub(r"\d{31,}", lambda m: rf"{m[0][:6]}\ldots{m[0][-3:]}\,_{{({len(m[0])}\text{{ digits}})}}", text)
 
 
 def _number(value: Any, digits: int = 6) -> str:
-    return sp.latex(sp.Float(value, digits) if _is_real(value) else sp.sympify(value).n(digits))
+    return _latex(sp.Float(value, digits) if _is_real(value) else sp.sympify(value).n(digits))
 
 
 def _plain(value: sp.Expr) -> str:

@@ -130,7 +130,7 @@ class Goal:
             yield Closer(_name(strategy), lambda a, b, s=strategy: s(a - b) == 0)
         for upper in (strategies.upper_limit(left), strategies.upper_limit(right)):
             if upper is not None:
-                yield Closer(f"induction over {upper}", _by_induction)
+                yield Closer(f"induction over {upper}", lambda a, b: _by_induction(a, b, by))
         for prepare in (self._evaluated, self._shifted):
             if unfinished(prepare(left)) or unfinished(prepare(right)):
                 continue
@@ -168,6 +168,8 @@ class Goal:
         """Try what closed the goal on falsified claims; refuse when one of them is accepted."""
         left, right = next((pair for pair in self.pairs if pair[0] != pair[1]), self.pairs[0])
         for strategy in by:
+            if self.relation == "=" and strategy in strategies.DEFAULT:
+                continue
             self._reject_unfaithful(strategy, left - right + sum(self.symbols, sp.Rational(1, 7)))
         if self.relation != "=":
             try:
@@ -249,10 +251,10 @@ def _vanishes(strategy: Strategy, d: sp.Expr) -> bool:
     return not unfinished(d) and strategy(d) == 0
 
 
-def _by_induction(left: sp.Expr, right: sp.Expr) -> bool:
+def _by_induction(left: sp.Expr, right: sp.Expr, by: tuple[Strategy, ...]) -> bool:
     steps = strategies.induction(left, right) or strategies.induction(right, left)
     return bool(steps) and all(
-        any(_vanishes(strategy, strategies.evaluate(step)) for strategy in (_difference, *strategies.DEFAULT))
+        any(_vanishes(strategy, strategies.evaluate(step)) for strategy in (_difference, *by, *strategies.DEFAULT))
         for step in steps
     )
 

@@ -18,7 +18,8 @@ one that closes both. Its name is shown on the page.
 
 Three steps come before them: `evaluate` works out integrals, sums, limits and derivatives, `decide` drops the cases that the stated
 bounds (``n > 1``) exclude, and `shift` turns the bounds into assumptions that SymPy can use. A sum with a symbolic upper limit is
-first tried by `induction`. A caller adds strategies with ``prove(..., by=[...])``; they come first.
+first tried by `induction`. A caller adds strategies with ``prove(..., by=[...])``; they come first, and a long proof that is known
+to end with one of these is shorter with, say, ``by=strategies.powers``.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def powers(d: sp.Expr) -> sp.Expr:
 def gamma(d: sp.Expr) -> sp.Expr:
     """Recurrence and reflection of the Gamma function, after dividing by one term of the difference."""
     if d.has(sp.polygamma, sp.loggamma):
-        expanded = sp.expand(sp.expand_func(d))
+        expanded = sp.expand(sp.expand_func(d.replace(sp.polygamma, _polygamma)))
         return expanded if expanded == 0 else sp.simplify(expanded)
     if not d.has(sp.gamma, sp.factorial, sp.binomial, sp.beta, sp.RisingFactorial, sp.FallingFactorial):
         return d
@@ -85,6 +86,17 @@ def gamma(d: sp.Expr) -> sp.Expr:
         sp.expand_func(d.replace(sp.beta, _beta).rewrite(sp.gamma)), lambda quotient: sp.gammasimp(sp.powsimp(quotient))
     )
     return ratio if ratio == 0 else sp.simplify(ratio)
+
+
+def _polygamma(order: sp.Expr, z: sp.Expr) -> sp.Expr:
+    """Polygamma with the fractional part of the shift in its argument, its value at one half; SymPy does both for integers only."""
+    shift, rest = z.as_coeff_Add()
+    if not (shift.is_Rational and order.is_Integer and order > 0):
+        return sp.polygamma(order, z)
+    w, fraction = sp.Dummy("w", positive=True), shift - sp.floor(shift)
+    half = (-1) ** (order + 1) * sp.factorial(order) * (2 ** (order + 1) - 1) * sp.zeta(order + 1)
+    expanded = sp.expand_func(sp.polygamma(order, w + sp.floor(shift))).subs(w, rest + fraction)
+    return expanded.subs(sp.polygamma(order, sp.Rational(1, 2)), half)
 
 
 def _beta(p: sp.Expr, q: sp.Expr | None = None) -> sp.Expr:
@@ -123,13 +135,19 @@ def induction(total: sp.Sum, closed: sp.Expr) -> list[sp.Expr]:
 
     Returns
     -------
-    The base case (``n`` equal to the lower limit) and the step from ``n`` to ``n + 1``; empty when the sum has another shape.
+    The base case (``n`` at the lower limit; one below, the empty sum, where the assumptions on ``n`` leave room for it) and the step
+    from ``n`` to ``n + 1``; empty when the sum has another shape.
     """
     upper = upper_limit(total)
     if upper is None:
         return []
     index, lower, _ = total.limits[0]
-    base = total.function.subs(index, lower) - closed.subs(upper, lower)
+    starts_empty = not (upper - lower).is_nonnegative
+    base = (
+        -closed.subs(upper, lower - 1)
+        if starts_empty
+        else total.function.subs(index, lower) - closed.subs(upper, lower)
+    )
     step = closed.subs(upper, upper + 1) - closed - total.function.subs(index, upper + 1)
     return [base, step]
 

@@ -16,7 +16,7 @@ import sympy as sp
 from hypothesis import assume, given, settings
 from hypothesis import strategies as draw
 
-from kexue_utils import evidence
+from kexue_utils import evidence, strategies
 from kexue_utils.evidence import (
     MIME,
     CheckFailed,
@@ -395,6 +395,31 @@ def test_an_own_strategy_cannot_prove_what_is_false():
 def test_an_own_strategy_for_an_inequality_must_keep_the_sign():
     with pytest.raises(VacuousCheck, match="changes the value"):
         prove("eq-sign", x**4 + 1, x, relation=">", by=lambda d: d**2 + 1)
+
+
+def test_a_default_strategy_named_by_the_caller_comes_first_but_not_for_the_sign():
+    assert "(powers)" in prove("eq-powers", 2 ** (z + 1), 2 * 2**z + 0 * z, by=strategies.powers).method
+    with pytest.raises(VacuousCheck, match="changes the value"):  # it divides by a term, which may be negative
+        prove("eq-sign", -(x**2) * sp.exp(x), -1 - x**2 * sp.exp(x), relation=">", by=strategies.powers)
+
+
+def test_an_own_strategy_helps_in_an_induction():
+    K = sp.Symbol("K", integer=True, nonnegative=True)
+    F = sp.fibonacci
+
+    def fibonacci_rule(d):
+        return d.subs(F(K + 3), F(K + 2) + F(K + 1))
+
+    claim = "eq-sum", sp.Sum(F(k), (k, 1, K)), F(K + 2) - 1
+    assert "induction over K" in prove(*claim, by=fibonacci_rule).method
+    with pytest.raises((CheckFailed, VacuousCheck)):
+        prove(*claim)
+
+
+def test_latex_of_what_was_checked_uses_the_names_of_the_chapters():
+    proof = prove("eq-trigamma", sp.polygamma(1, p + 1), sp.polygamma(1, p) - 1 / p**2)
+    assert proof.checked.startswith(r"\psi'\left(p + 1\right) =")
+    assert r"\ln{\left(p \right)}" in prove("eq-log", sp.log(p**2), 2 * sp.log(p)).checked
 
 
 def busy(seconds, catch):

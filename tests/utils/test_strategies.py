@@ -106,6 +106,15 @@ def test_induction_gives_base_and_step():
     assert base == 0 and sp.expand(step) != 0
 
 
+def test_induction_starts_at_the_empty_sum_where_the_assumptions_allow_it():
+    K = sp.Symbol("K", integer=True, nonnegative=True)
+    base, step = strategies.induction(sp.Sum(k, (k, 1, K)), K * (K + 1) / 2)
+    assert base == 0 and sp.expand(step) == 0
+    # true from K = 1 on, false at K = 0
+    base, _ = strategies.induction(sp.Sum(k, (k, 1, K)), K * (K + 1) / 2 + sp.KroneckerDelta(K, 0))
+    assert base == -1
+
+
 @pytest.mark.parametrize(
     "total",
     [
@@ -122,6 +131,24 @@ def test_induction_gives_base_and_step():
 def test_induction_needs_one_index_and_an_integer_symbol_above(total):
     assert strategies.upper_limit(total) is None
     assert strategies.induction(total, n) == []
+
+
+@pytest.mark.parametrize(
+    "order, shift", [(1, sp.Rational(5, 2)), (3, sp.Rational(-4, 3)), (2, 3), (5, sp.Rational(1, 2))]
+)
+def test_gamma_brings_polygamma_to_one_argument_and_keeps_its_value(order, shift):
+    expanded = strategies.gamma(sp.polygamma(order, p + shift) - sp.polygamma(order, p + shift - 2))
+    assert not expanded.has(sp.polygamma)
+    at = sp.Rational(7, 2)
+    assert (
+        abs(sp.N((sp.polygamma(order, at + shift) - sp.polygamma(order, at + shift - 2)) - expanded.subs(p, at)))
+        < 1e-12
+    )
+
+
+def test_gamma_knows_polygamma_at_one_half():
+    assert strategies.gamma(sp.polygamma(1, sp.Rational(5, 2)) - sp.pi**2 / 2 + 4 + sp.Rational(4, 9)) == 0
+    assert strategies.gamma(sp.polygamma(2, sp.Rational(1, 2)) + 14 * sp.zeta(3)) == 0
 
 
 # ---------------------------------------------------------------- bounds
