@@ -1,6 +1,8 @@
 """Facts about repetition in decoding. Exact values come from rational arithmetic in SymPy, or from counting words."""
 
 import itertools
+import pydoc_data.topics
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -388,6 +390,102 @@ def test_stationary_distribution_of_transient_tokens_is_zero():
         stationary([[1, 0, 0], [0, 1, 0], [0.3, 0.3, 0.4]])
     with pytest.raises(ValueError, match="row sums 1"):
         stationary([[0.5, 0.4], [0.5, 0.5]])
+
+
+# The letters of Python's help pages: values that the chapter states ----------------------------------------------------
+
+LETTERS = re.sub("[^a-z]+", " ", " ".join(pydoc_data.topics.topics.values()).lower())
+same_text = pytest.mark.skipif(len(LETTERS) != 375_757, reason="another version of Python, and so of its help pages")
+
+
+def letter_table():
+    tokens = np.frombuffer(LETTERS.encode(), np.uint8).astype(int)
+    tokens = np.where(tokens == ord(" "), 26, tokens - ord("a"))
+    counts = np.bincount(27 * tokens[:-1] + tokens[1:], minlength=27**2).reshape(27, 27)
+    return counts / counts.sum(1, keepdims=True)
+
+
+@same_text
+@pytest.mark.parametrize(
+    ("top_k", "R", "rho", "S"),
+    [
+        (27, "0.04001", "0.1352", "0.002392"),
+        (5, "0.09865", "0.2534", "0.008894"),
+        (3, "0.1639", "0.3834", "0.02374"),
+        (2, "0.5033", "0.5461", "0.09781"),
+    ],
+)
+def test_letters_with_fewer_choices_repeat_more(top_k, R, rho, S):
+    P = truncate(letter_table(), top_k=top_k)
+    for value, stated in ((loop_rate(P), R), (loop_radius(P), rho), (loop_rate(P, stationary(P)), S)):
+        assert value == pytest.approx(float(stated), abs=1.01 * 10.0 ** -len(stated.partition(".")[2]))
+
+
+@same_text
+def test_letters_have_their_least_rate_near_temperature_one():
+    rates = [loop_rate(truncate(letter_table(), temperature=t)) for t in (2, 1, 0.7, 0.5, 0.3)]
+    assert rates == pytest.approx([0.0446, 0.0400, 0.0457, 0.0787, 0.329], abs=5e-4)
+    assert np.argmin(rates) == 1
+
+
+@same_text
+def test_gluing_qu_changes_the_rate_and_the_worst_row_but_not_the_mass():
+    P = letter_table()
+    glued = merge_pair(P, ord("q") - ord("a"), ord("u") - ord("a"))
+    assert loop_mass(glued) == relative(loop_mass(P), 1e-14)
+    assert loop_mass(P) == relative(0.0318811088852821, 1e-14)
+    assert (loop_rate(P), loop_rate(glued)) == pytest.approx((0.0400095, 0.0400077), abs=5.1e-8)
+    assert ((P**2).sum(1).max(), (glued**2).sum(1).max()) == pytest.approx((0.879, 1), abs=5e-4)
+
+
+@same_text
+def test_letters_collide_at_the_renyi_rate():
+    P = letter_table()
+    agree, coincidence = stationary(P) ** 2, {}
+    for k in range(1, 61):
+        agree = agree @ (P * P)
+        coincidence[k] = -np.log(agree.sum()) / k
+    assert [coincidence[k] for k in (5, 20, 60)] == pytest.approx([2.528, 2.132, 2.045], abs=2e-3)
+    assert -np.log(loop_radius(P)) == pytest.approx(2.000683, abs=5.1e-7)
+
+
+@same_text
+def test_upper_bound_of_the_letters_is_a_hundred_times_too_large():
+    assert loop_bounds(letter_table()).upper == pytest.approx(4.22, abs=5e-3)
+
+
+# Values of exercises and counter-examples ------------------------------------------------------------------------------
+
+
+def test_estimate_without_self_loops_exceeds_the_rate():
+    P = (np.ones((3, 3)) - np.eye(3)) / 2
+    estimate = sum(np.trace(np.linalg.matrix_power(P, k)) ** 2 / 2**k for k in range(1, 60))
+    assert loop_rate(P) == relative(3 / 5)
+    assert estimate == pytest.approx(0.7714, abs=5e-5)
+    assert loop_bounds(P).per_start <= loop_rate(P)
+
+
+def test_sticky_chain_has_equal_row_sums_and_so_its_radius():
+    for n, p in ((2, 0.3), (5, 0.9), (7, 1 / 7)):
+        P = np.full((n, n), (1 - p) / (n - 1))
+        np.fill_diagonal(P, p)
+        assert loop_radius(P) == relative(p**2 + (1 - p) ** 2 / (n - 1))
+
+
+def test_least_radius_for_given_frequencies_is_not_that_of_independent_tokens():
+    x = np.arange(1, 10_000) * 1e-4
+    P = np.stack([np.stack([x, 1 - x], -1), np.stack([(1 - x) / 2, (1 + x) / 2], -1)], -2)
+    assert stationary(P) == pytest.approx(np.broadcast_to([1 / 3, 2 / 3], (9999, 2)))
+    rho = loop_radius(P)
+    assert (x[rho.argmin()], rho.min()) == pytest.approx((0.2735, 0.55154), abs=5.1e-6)
+    assert loop_radius([[1 / 3, 2 / 3], [1 / 3, 2 / 3]]) == pytest.approx(0.5556, abs=5e-5)
+
+
+def test_radius_of_a_random_table_is_that_of_its_mean_row():
+    for alpha, stated in ((1, 0.0100), (0.1, 0.0524)):
+        P = np.random.default_rng(0).dirichlet(np.full(200, alpha), 200)
+        assert (alpha + 1) / (200 * alpha + 1) == pytest.approx(stated, abs=5.1e-5)
+        assert loop_radius(P) == pytest.approx(stated, rel=0.08)
 
 
 # Libraries, shapes, errors -------------------------------------------------------------------------------------------
