@@ -299,12 +299,13 @@ class PageWriter:
                     return self.anchor(self.url(cited.bibliography_key.docname, cited.citation_id), text)
         return E("span", key)
 
-    def output(self, record: dict[str, Any]) -> Tag:
-        """The output of a check cell: one line, since the panel at the equation says the rest."""
+    def output(self, record: dict[str, Any], times: int) -> Tag:
+        """The output of a check cell: one line for all `times` pieces of a kind, since the panel at the equation says the rest."""
         entry = self.book.entries.get(record["label"])
         place = self.link(entry) if entry else record["label"]
         said = E("span", f" — {gist(record['method'])}", class_="kx-said")
-        line = (icon(record["kind"]), E("strong", record["kind"]), " ", place, said)
+        repeated = f" ×{times}" if times > 1 else ""
+        line = (icon(record["kind"]), E("strong", record["kind"]), " ", place, repeated, said)
         return E("p", *line, class_=f"kx-output kx-{record['kind']}")
 
     # Pages about the ledger itself.
@@ -448,10 +449,16 @@ def show_ledger(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             parent, position = node.parent, node.parent.index(node)
             parent.remove(node)
             parent.insert(position, writer.equation(node, entry))
+    alike: dict[tuple[int, str, str], list[EvidenceNode]] = {}
     for node in list(doctree.findall(EvidenceNode)):
-        node.replace_self(
-            writer.output(node["record"]) if "anchor" in node else nodes.paragraph(text="evidence that cannot be read")
-        )
+        if "anchor" in node:
+            alike.setdefault((id(node.parent), node["record"]["kind"], node["record"]["label"]), []).append(node)
+        else:
+            node.replace_self(nodes.paragraph(text="evidence that cannot be read"))
+    for first, *others in alike.values():
+        for node in others:
+            node.parent.remove(node)
+        first.replace_self(writer.output(first["record"], 1 + len(others)))
     for node in list(doctree.findall(LedgerCounts)):
         node.replace_self(writer.counts(node.get("chapter")))
     for node in list(doctree.findall(LedgerTable)):

@@ -480,9 +480,11 @@ class CutOut:
         name = "elliptic-sheets-" + "-".join(f"{axis:.4g}" for sheet in self.sheets for axis in sheet)
         about = "Two ellipses with numbered marks along their rims and thin parallel lines across, ready to cut out"
         return (
-            f'<img src="{svg}" alt="{about}" style="width:100%;max-width:26rem;background:#fff;border:1px solid #ccc">'
-            f'<p>Save the true-scale page: <a download="{name}.pdf" href="{pdf}">PDF</a>, '
-            f'<a download="{name}.svg" href="{svg}">SVG</a>.</p>'
+            # Paper is white in dark themes too.
+            '<div style="background:#fff;color:#222;max-width:26rem;padding:0.5rem;border:1px solid #ccc">'
+            f'<img src="{svg}" alt="{about}" style="width:100%;filter:none">'
+            f'<p>Save the true-scale page: <a download="{name}.pdf" href="{pdf}" style="color:#0b5c8f">PDF</a>, '
+            f'<a download="{name}.svg" href="{svg}" style="color:#0b5c8f">SVG</a>.</p></div>'
         )
 
     def _drawn(self, kind: str) -> bytes:

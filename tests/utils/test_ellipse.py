@@ -300,6 +300,14 @@ def test_two_sheets_fit_exactly_if_the_product_of_their_ratios_is_at_least_one(r
     assert (smallest > 0) == (r1 * r2 > 1)
 
 
+def test_bending_both_sheets_the_other_way_keeps_the_tape_and_changes_the_sign():
+    rim = quarter_perimeter(2, 1)
+    c, d = as_long(1 / 2.5, rim)
+    s = np.linspace(0, rim, 50)
+    assert angle_excess(rim - s, 1, 2, (d, c)) == pytest.approx(-angle_excess(s, 2, 1, (c, d)), abs=1e-12)
+    assert seam(1, 2, (d, c)).depth > 0.3
+
+
 def test_exchanging_the_sheets_turns_the_seam_round():
     rim = quarter_perimeter(3, 1)
     one, other = seam(3, 1, as_long(1.5, rim), n=51), seam(*as_long(1.5, rim), (3, 1), n=51)
