@@ -311,7 +311,7 @@ class PageWriter:
     # Pages about the ledger itself.
 
     def counts(self, chapter: str | None) -> Tag:
-        counts = self.book.counts(chapter)
+        counts, steps = self.book.counts(chapter), self.book.counts_in_steps(chapter)
         total = sum(counts.values())
         place = self.book.title(chapter) if chapter else "the book"
         if not total:
@@ -323,6 +323,7 @@ class PageWriter:
                 icon(kind),
                 E("b", str(n)),
                 f" {kind}",
+                *([E("small", f" {steps[kind]} in steps")] if steps[kind] else []),
                 class_=f"kx-{kind}",
                 title=KINDS[kind].meaning,
             )

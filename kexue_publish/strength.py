@@ -341,6 +341,10 @@ class Book:
         found = Counter(entry.kind for entry in self.of(docname))
         return {kind: found[kind] for kind in KINDS if found[kind]}
 
+    def counts_in_steps(self, docname: str | None = None) -> Counter[str]:
+        """How many equations of each kind are checked only step by step."""
+        return Counter(entry.kind for entry in self.of(docname) if entry.in_steps)
+
     def name(self, entry: Entry) -> str:
         """The equation as an ``{eq}`` reference shows it, e.g. ``(3)``."""
         return self.reference.format(number=entry.number)

@@ -34,7 +34,7 @@ import numpy as np
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
-from . import goals, strategies
+from . import goals, strategies, words
 from .goals import CheckFailed, TimeLimitReached, VacuousCheck
 from .strategies import Strategy
 
@@ -133,7 +133,8 @@ def prove(
     Parameters
     ----------
     label : name of the equation.
-    lhs, rhs : SymPy expressions, or matrices of the same shape. They must come from different places: the same expression twice is refused.
+    lhs, rhs : SymPy expressions, or matrices of the same shape, or matrices of any size in the letters of `words`. They must come
+        from different places: the same expression twice is refused.
     relation : one of ``= < <= > >=``. Inequalities are for scalars.
     given : relations on top of the symbols' own assumptions: bounds ``n > 1``, or ``Eq(symbol, value)``, which is substituted.
         Some point has to satisfy all of them.
@@ -180,6 +181,8 @@ def prove(
         tried = "no numerical value could be tried"
     elif not goal.symbols:
         tried = "the numerical values agree"
+    elif words.in_letters(lhs) or words.in_letters(rhs):
+        tried = f"{points} random choices of matrices, 2 × 2 and 3 × 3, agree"
     else:
         tried = f"{points} random points agree" if points > 1 else "1 random point agrees"
     return Evidence(
@@ -480,10 +483,13 @@ def _exact_point(point: Mapping) -> dict[sp.Symbol, sp.Expr]:
     if not isinstance(point, Mapping):
         raise TypeError(f"at: {{symbol: value}} expected, {point!r} given")
     values = {sp.sympify(s): sp.sympify(v) for s, v in point.items()}
-    values = {s: sp.Rational(v) if v.is_Float else v for s, v in values.items()}
+    values = {s: sp.Rational(v) if isinstance(v, sp.Float) else v for s, v in values.items()}
     for symbol, value in values.items():
         if symbol.is_Symbol and not goals.satisfies(symbol, value):
             raise ValueError(f"at: {symbol} = {value} contradicts what {symbol} was declared to be")
+    rows = next((value.rows for symbol, value in values.items() if isinstance(symbol, words.Letter)), None)
+    if rows is not None:
+        values[words.n] = sp.Integer(rows)
     return values
 
 
@@ -727,7 +733,7 @@ def refute(label: str, claim: Any, at: Any, *, holds_at: Sequence[Any] | None = 
     ----------
     label : name of the (false) equation.
     claim : a SymPy relation, or a pair ``(lhs, rhs)`` claimed to be equal; or a predicate ``case -> bool``.
-    at : the counter-example: ``{symbol: value}``; for a predicate, the case.
+    at : the counter-example: ``{symbol: value}``, a matrix for a letter of `words`; for a predicate, the case.
     holds_at : for a predicate, cases in which it is true: a predicate that is false everywhere refutes nothing.
 
     Returns
@@ -758,6 +764,7 @@ def refute(label: str, claim: Any, at: Any, *, holds_at: Sequence[Any] | None = 
         goals.refuse_floats(label, side)
     point = _exact_point(at)
     pairs = goals.Goal(label, goals.explicit(left), goals.explicit(right), "=", ()).pairs
+    pairs = [entry for pair in pairs for entry in goals.entries_at(*pair, point)]
     values = [tuple(strategies.evaluate(side.subs(point)) for side in pair) for pair in pairs]
     for value in (value for pair in values for value in pair):
         if value.free_symbols or goals.unfinished(value) or value.is_infinite:
@@ -907,11 +914,10 @@ def _assumptions(symbols: Iterable[sp.Symbol], given: Iterable[sp.Basic]) -> tup
     stated = [_latex(relation) for relation in given if relation != sp.true]
     groups: dict[str, list[str]] = {}
     for symbol in symbols:
-        facts = [
-            fact if truth else f"not {fact}"
-            for fact, truth in symbol._assumptions_orig.items()
-            if fact != "commutative"
-        ]
+        if isinstance(symbol, words.Letter):
+            facts = [words.STRUCTURES[symbol.structure]]
+        else:
+            facts = [fact if truth else f"not {fact}" for fact, truth in symbol._assumptions_orig.items()]
         groups.setdefault(" ".join(sorted(facts)) or "complex", []).append(_latex(symbol))
     return (*stated, *(rf"{', '.join(names)}\ \text{{{facts}}}" for facts, names in groups.items()))
 

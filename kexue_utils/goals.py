@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import sympy as sp
 
-from . import strategies
+from . import strategies, words
 from .strategies import Strategy
 
 OPPOSITE = {"<": ">", "<=": ">", ">": "<", ">=": "<"}
@@ -55,7 +55,8 @@ class Goal:
                 raise VacuousCheck(f"{label}: {name} is undefined ({side}).")
             refuse_floats(label, side)
         self.pairs = self._entrywise()
-        self.symbols = sorted(set().union(*(e.free_symbols for e in (self.lhs, self.rhs, *self.conditions))), key=str)
+        free = set().union(*(e.free_symbols for e in (self.lhs, self.rhs, *self.conditions)))
+        self.symbols = sorted({s.base if isinstance(s, words.Letter) else s for s in free}, key=str)
         named = [symbol.name for symbol in self.symbols if not isinstance(symbol, sp.Dummy)]
         twice = [name for name in named if named.count(name) > 1]
         if twice:
@@ -84,15 +85,17 @@ class Goal:
         agreed = tried = 0
         for point in _points(self.symbols, self.conditions, 4 * wanted, costly):
             tried += 1
-            residuals = [_residual(left, right, self.relation, point, costly) for left, right in pairs]
+            entries = [entry for pair in pairs for entry in entries_at(*pair, point)]
+            residuals = [_residual(left, right, self.relation, point, costly) for left, right in entries]
             if any(r is None for r in residuals):
                 continue
             worst = max(residuals, key=lambda r: r.violation)
             if worst.violation > 0:
                 where = " at " + place(point) if point else ""
                 example = " (for one choice of the unknown functions)" if pairs != self.pairs else ""
+                entry = ", in one entry" if len(entries) > len(pairs) else ""
                 raise CheckFailed(
-                    f"{self.label}: false{where}{example}: left side {worst.left}, right side {worst.right} (claimed {self.relation})."
+                    f"{self.label}: false{where}{example}: left side {worst.left}, right side {worst.right} (claimed {self.relation}{entry})."
                 )
             agreed += 1
             if agreed == wanted:
@@ -170,7 +173,10 @@ class Goal:
         for strategy in by:
             if self.relation == "=" and strategy in strategies.DEFAULT:
                 continue
-            self._reject_unfaithful(strategy, left - right + sum(self.symbols, sp.Rational(1, 7)))
+            if any(words.in_letters(side) for side in (left, right)):  # nothing may be added to a word of unknown shape
+                self._reject_unfaithful(strategy, sp.Rational(8, 7) * left - right)
+            else:
+                self._reject_unfaithful(strategy, left - right + sum(self.symbols, sp.Rational(1, 7)))
         if self.relation != "=":
             try:
                 accepted = Goal(self.label, self.lhs, self.rhs, OPPOSITE[self.relation], self.conditions).close(by)
@@ -192,13 +198,14 @@ class Goal:
         before, after = _with_test_functions(d), _with_test_functions(rewritten)
         agreed = 0
         for point in _points(self.symbols, self.conditions, 8, costly):
-            residual = _residual(after, before, "=", point, costly)
-            if residual is not None and residual.violation > 0:
+            residuals = [_residual(new, old, "=", point, costly) for new, old in entries_at(after, before, point)]
+            wrong = next((r for r in residuals if r is not None and r.violation > 0), None)
+            if wrong is not None:
                 raise VacuousCheck(
                     f"{self.label}: strategy {_name(strategy)} changes the value of the difference "
-                    f"(from {residual.right} to {residual.left} at {place(point)}); it has to rewrite, not to change."
+                    f"(from {wrong.right} to {wrong.left} at {place(point)}); it has to rewrite, not to change."
                 )
-            agreed += residual is not None
+            agreed += None not in residuals
         if not agreed and rewritten != d:
             raise VacuousCheck(f"{self.label}: strategy {_name(strategy)} could not be tested at any point.")
 
@@ -214,6 +221,11 @@ def _substitutions(given: Iterable[sp.Basic]) -> dict[sp.Symbol, sp.Expr]:
             if not symbol.is_Symbol or symbol in value.free_symbols or symbol in values:
                 raise ValueError(f"given: one equation symbol = value for a symbol expected, {relation} given")
             values[symbol] = value
+            if isinstance(symbol, words.Letter):
+                if not words.respects(symbol, value):
+                    raise ValueError(f"given: {symbol} was declared {symbol.structure}, {value} is not seen to be that")
+                if isinstance(symbol.T, words.Letter):
+                    values[symbol.T] = words.transpose(value)
     return values
 
 
@@ -277,9 +289,11 @@ class _Residual:
 
 def _residual(left: sp.Expr, right: sp.Expr, relation: str, point: Mapping, costly: bool) -> _Residual | None:
     """Both sides at a point, and by how much the claim is missed there; None where a side has no value."""
-    tolerance = 1e-6 if costly else 1e-15
     try:
-        a, b = (value_at(side, point, 10 if costly else 30) for side in (left, right))
+        left, right = (_at(side, point) for side in (left, right))
+        costly = costly and (left.has(*strategies.UNEVALUATED) or right.has(*strategies.UNEVALUATED))
+        tolerance = 1e-6 if costly else 1e-15
+        a, b = (_evaluated_to(side, 10 if costly else 30) for side in (left, right))
         if not all(v.is_number and v.is_finite for v in (a, b)):
             return None
         size = max(abs(a), abs(b))
@@ -298,12 +312,31 @@ def _residual(left: sp.Expr, right: sp.Expr, relation: str, point: Mapping, cost
     return _Residual(a.n(12), b.n(12), max(0.0, miss - tolerance))
 
 
+def entries_at(left: sp.Expr, right: sp.Expr, point: Mapping) -> list[tuple[sp.Expr, sp.Expr]]:
+    """The two sides; where the point has matrices for letters, the pairs of their entries there."""
+    if not any(isinstance(s, words.Letter) for s in point):
+        return [(left, right)]
+    matrices = {s: v for s, v in point.items() if s == words.n or isinstance(s, words.Letter)}
+    numbers = {s: v for s, v in point.items() if s not in matrices}
+    return words.sides_at(left.subs(numbers), right.subs(numbers), matrices)
+
+
 def value_at(e: sp.Expr, point: Mapping, digits: int) -> sp.Expr:
     """Value of an expression at a point; ArithmeticError where an integral does not reach that many digits."""
-    if e.has(sp.DiracDelta):
-        raise ArithmeticError("quadrature does not see a delta function")
+    return _evaluated_to(_at(e, point), digits)
+
+
+def _at(e: sp.Expr, point: Mapping) -> sp.Expr:
     # xreplace is many times faster than subs, but does not spare variables that are bound by a derivative or an integral
     e = e.subs(point) if e.has(sp.Derivative, sp.Subs, *strategies.UNEVALUATED) else e.xreplace(point)
+    if e.has(sp.Determinant, sp.Trace):
+        e = e.replace(lambda part: isinstance(part, (sp.Determinant, sp.Trace)), lambda part: part.doit())
+    return written_out(e)
+
+
+def _evaluated_to(e: sp.Expr, digits: int) -> sp.Expr:
+    if e.has(sp.DiracDelta):
+        raise ArithmeticError("quadrature does not see a delta function")
     if e.has(
         *strategies.UNEVALUATED
     ):  # quadrature of an oscillating integrand can be far off: believe its own estimate
@@ -311,14 +344,39 @@ def value_at(e: sp.Expr, point: Mapping, digits: int) -> sp.Expr:
     return sp.N(e, digits)
 
 
+def written_out(e: sp.Expr, terms: int = 1000) -> sp.Expr:
+    """Sums and products between numbers, also nested ones, term by term; those of more than that many terms are left as they are."""
+    if not e.has(sp.Sum, sp.Product):
+        return e
+    if not isinstance(e, (sp.Sum, sp.Product)):
+        return e.func(*(written_out(part, terms) for part in e.args))
+    *inner, (index, first, last) = e.limits
+    # SymPy gives a meaning to ranges that run backwards: that is left to it.
+    if not (first.is_Integer and last.is_Integer and -1 <= last - first < terms):
+        return e
+    count = max(1, int(last - first) + 1)
+    rest = e.func(e.function, *inner) if inner else e.function
+    parts = [written_out(rest.subs(index, value), terms // count) for value in range(int(first), int(last) + 1)]
+    return sp.Add(*parts) if isinstance(e, sp.Sum) else sp.Mul(*parts)
+
+
 def place(point: Mapping) -> str:
-    return ", ".join(f"{s} = {v}" for s, v in point.items())
+    return ", ".join(f"{s} = {v.tolist() if isinstance(v, sp.MatrixBase) else v}" for s, v in point.items())
 
 
 def _points(
     symbols: Sequence[sp.Symbol], given: Sequence[sp.Basic], attempts: int, costly: bool
 ) -> Iterator[dict[sp.Symbol, sp.Expr]]:
-    """Points that satisfy the symbols' assumptions and the stated relations: small integers and ends first, then random rationals."""
+    """Points that satisfy the symbols' assumptions and the stated relations: small integers and ends first, then random rationals.
+
+    Letters get matrices, of size 2 and 3 in turn.
+    """
+    letters = [s for s in symbols if isinstance(s, words.Letter)]
+    if letters:
+        symbols, rng = [s for s in symbols if s not in letters and s != words.n], random.Random(1)
+        for trial, numbers in enumerate(_points(symbols, given, attempts, costly) if symbols else [{}] * attempts):
+            yield {**words.draw(letters, 2 + trial % 2, rng), **numbers}
+        return
     if not symbols:
         yield from [{}] * all(relation == sp.true for relation in given)
         return
@@ -364,7 +422,9 @@ def _value(
     return sign * size + sp.I * sp.Rational(rng.randint(-300, 300), 100)
 
 
-def satisfies(symbol: sp.Symbol, value: sp.Expr) -> bool:
+def satisfies(symbol: sp.Symbol, value: sp.Basic) -> bool:
+    if isinstance(symbol, words.Letter):
+        return words.fits(symbol, value)
     return all(getattr(value, f"is_{fact}") == truth for fact, truth in symbol._assumptions_orig.items())
 
 

@@ -19,11 +19,13 @@ one that closes both. Its name is shown on the page.
 Three steps come before them: `evaluate` works out integrals, sums, limits and derivatives, `decide` drops the cases that the stated
 bounds (``n > 1``) exclude, and `shift` turns the bounds into assumptions that SymPy can use. A sum with a symbolic upper limit is
 first tried by `induction`. A caller adds strategies with ``prove(..., by=[...])``; they come first, and a long proof that is known
-to end with one of these is shorter with, say, ``by=strategies.powers``.
+to end with one of these is shorter with, say, ``by=strategies.powers``. Two are only for that, for sums and products that stay
+unevaluated because their length or their terms are unknown: `sums` and `products`.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
@@ -113,6 +115,117 @@ def _over_first_term(d: sp.Expr, tidy: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
 def simplify(d: sp.Expr) -> sp.Expr:
     """SymPy's `simplify`."""
     return sp.simplify(d)
+
+
+def sums(d: sp.Expr) -> sp.Expr:
+    """Finite sums of any length by the distributive law: one sum for each term, taken apart where its indices do not meet.
+
+    Indices get standard names and the order that comes first in the alphabet, so that equal sums become the same expression.
+    Infinite sums, and sums whose limits depend on another index, are left as they are: their terms must not be rearranged freely.
+
+    Examples
+    --------
+    >>> i, j, n = sp.symbols("i j n", integer=True, positive=True)
+    >>> a = sp.Function("a")
+    >>> total = sp.Sum(a(i), (i, 1, n))
+    >>> sums(sp.Sum((a(i) - a(j)) ** 2, (i, 1, n), (j, 1, n)) - 2 * n * sp.Sum(a(i) ** 2, (i, 1, n)) + 2 * total**2)
+    0
+    """
+    return sp.expand(sp.Add(*(sp.Mul(number, *_apart(limits, term)) for number, limits, term in _in_one_sum(d))))
+
+
+def _may_rearrange(e: sp.Basic, bound: frozenset[sp.Symbol] = frozenset()) -> bool:
+    """Whether an expression is a finite sum or product whose limits are free of its own indices and of those of sums around it."""
+    if not isinstance(e, (sp.Sum, sp.Product)) or not all(len(limit) == 3 for limit in e.limits):
+        return False
+    indices, ends = bound | {limit[0] for limit in e.limits}, [end for limit in e.limits for end in limit[1:]]
+    return not any(end.is_infinite or end.free_symbols & indices for end in ends)
+
+
+def _in_one_sum(
+    d: sp.Expr, bound: frozenset[sp.Symbol] = frozenset()
+) -> Iterator[tuple[sp.Expr, list[tuple], sp.Expr]]:
+    """The terms of an expanded expression, each as one sum: the factors outside, the limits and the summand."""
+    for term in sp.Add.make_args(sp.expand(d)):
+        outside, limits, summand = sp.S.One, [], sp.S.One
+        for factor in sp.Mul.make_args(term):
+            base, power = factor.as_base_exp()
+            if not (isinstance(base, sp.Sum) and _may_rearrange(base, bound) and power.is_Integer and power > 0):
+                # not below another sum, where an index that is renamed here could meet one that is renamed later
+                outside *= sums(base) ** power if base.is_Add and not bound else factor
+                continue
+            for _ in range(power):
+                fresh = {limit[0]: sp.Dummy(integer=True) for limit in base.limits}
+                limits += [(fresh[index], *ends) for index, *ends in base.limits]
+                summand *= base.function.subs(fresh)
+        if not limits:
+            yield outside, [], sp.S.One
+            continue
+        for more_outside, more_limits, inner in _in_one_sum(summand, bound | {index for index, *_ in limits}):
+            yield outside, limits + more_limits, more_outside * inner
+
+
+def _apart(limits: list[tuple], term: sp.Expr) -> Iterator[sp.Expr]:
+    """Factors of a sum over several indices: one sum for each set of indices that hang together."""
+    factors = list(sp.Mul.make_args(term))
+    while limits:
+        group, linked = [], {limits[0][0]}
+        while new := [f for f in factors if f not in group and f.free_symbols & linked]:
+            group += new
+            linked |= set().union(*(f.free_symbols for f in new)) & {index for index, *_ in limits}
+        mine, limits = [x for x in limits if x[0] in linked], [x for x in limits if x[0] not in linked]
+        factors = [f for f in factors if f not in group]
+        yield _in_standard_order(sp.Mul(*group), mine) if group else mine[0][2] - mine[0][1] + 1
+    yield from factors
+
+
+def _in_standard_order(summand: sp.Expr, limits: list[tuple]) -> sp.Sum:
+    names = [sp.Dummy(f"i_{place}", integer=True, dummy_index=-1 - place) for place in range(len(limits))]
+    orders = [
+        sp.Sum(
+            summand.subs({index: name for (index, *_), name in zip(order, names, strict=True)}),
+            *[(name, *ends) for (_, *ends), name in zip(order, names, strict=True)],
+        )
+        for order in itertools.permutations(limits)
+    ]
+    return min(orders, key=str)
+
+
+def products(d: sp.Expr) -> sp.Expr:
+    """Finite products over any window of indices: the window moved to 1, 2, ..., and one product for each factor and its integer power.
+
+    Examples
+    --------
+    >>> k, t = sp.symbols("k t", integer=True, positive=True)
+    >>> a = sp.Function("a")
+    >>> again = sp.Product(a(t - k), (t, k + 1, 2 * k))
+    >>> products(sp.Product(a(t), (t, 1, k)) * again / sp.Product(a(t) ** 2, (t, 1, k)))
+    1
+    """
+
+    def may_be_taken_apart(e: sp.Basic) -> bool:
+        return (
+            isinstance(e, sp.Product) and len(e.limits) == 1 and _may_rearrange(e) and not e.function.has(*UNEVALUATED)
+        )
+
+    def apart(product: sp.Product) -> sp.Expr:
+        ((index, first, last),) = product.limits
+        length = last - first + 1
+        factors = sp.Mul.make_args(product.function.subs(index, index + first - 1))
+        powers = [f.as_base_exp() for f in factors]
+        # (a b)^c = a^c b^c for an integer c only, and only for a c that is the same in all factors
+        powers = [
+            (b, c) if c.is_integer and not c.has(index) else (f, sp.S.One)
+            for f, (b, c) in zip(factors, powers, strict=True)
+        ]
+        return sp.Mul(
+            *(
+                (sp.Product(base, (index, 1, length)) if base.has(index) else base**length) ** power
+                for base, power in powers
+            )
+        )
+
+    return sp.expand(d.replace(may_be_taken_apart, apart))
 
 
 DEFAULT: tuple[Strategy, ...] = (polynomial, cases, trigonometric, powers, gamma, simplify)

@@ -34,3 +34,14 @@ def test_steps_are_as_strong_as_the_weakest_of_them_and_the_whole_claim_goes_fir
 def test_an_equation_checked_in_steps_says_so():
     book = object.__new__(Book)
     assert book.verdict(settled(("proved", "the slope"), ("proved", "the ends"))) == "proved, in steps"
+
+
+def test_equations_checked_in_steps_are_counted_by_kind():
+    book = object.__new__(Book)
+    book.entries = {
+        "eq-whole": settled(("proved", None)),
+        "eq-steps": settled(("proved", "the slope"), ("proved", "the ends")),
+        "eq-weak": settled(("proved", "the slope"), ("exact", "the ends")),
+    }
+    assert book.counts() == {"proved": 2, "exact": 1}
+    assert book.counts_in_steps() == {"proved": 1, "exact": 1}

@@ -217,6 +217,46 @@ def test_does_not_prove(name):
         prove("eq-false", left, right, **arguments)
 
 
+FALSE_SUMS = {
+    "several limits, ranges swapped": (
+        sp.Sum(f(k, m), (k, 1, n), (m, 1, 2)),
+        sp.Sum(f(k, m), (k, 1, 2), (m, 1, n)),
+    ),
+    "a triangle summed the other way": (
+        sp.Sum(f(k, m), (k, 1, m), (m, 1, n)),
+        sp.Sum(f(k, m), (m, 1, k), (k, 1, n)),
+    ),
+    "nested": (sp.Sum(sp.Sum(f(k, m), (k, 1, m)), (m, 1, n)), sp.Sum(sp.Sum(f(k, m), (k, 1, n)), (m, 1, n))),
+    "a product of sums": (
+        sp.Sum(f(k), (k, 1, n)) * sp.Sum(g(k), (k, 1, n)),
+        sp.Sum(f(k) * g(k), (k, 1, n)),
+    ),
+    "off by little": (
+        sp.Sum(k**2 * m, (k, 1, n), (m, 1, n)),
+        sp.Sum(k, (k, 1, n)) * sp.Sum(k**2, (k, 1, n)) + sp.Rational(1, 10**9),
+    ),
+    "a window of a product": (sp.Product(f(k), (k, 1, n)), sp.Product(f(k), (k, 2, n + 1))),
+}
+
+
+@pytest.mark.parametrize("name", FALSE_SUMS)
+def test_sums_of_several_indices_are_tried_term_by_term(name):
+    with pytest.raises(CheckFailed, match="false at n ="):
+        prove("eq-false", *FALSE_SUMS[name])
+
+
+def test_a_determinant_and_a_trace_written_down_have_values_too():
+    for left, right in ((sp.Determinant(A2 * B2), A2.det() * B2.det()), (sp.Trace(A2 * B2), (B2 * A2).trace())):
+        assert "10 random points agree" in prove("eq-written", left, right).method
+        with pytest.raises(CheckFailed, match="false at a = 1, a0 = 2"):
+            prove("eq-written", left, right + a)
+
+
+def test_true_sums_of_several_indices_are_tried_too():
+    left, right = sp.Sum(f(k, m), (k, 1, n), (m, 1, n)), sp.Sum(sp.Sum(f(k, m), (m, 1, n)), (k, 1, n))
+    assert "2 random points agree" in prove("eq-order", left, right, by=strategies.sums).method
+
+
 def test_names_the_label_and_a_counterexample():
     with pytest.raises(CheckFailed, match=r"eq-dream: false at a = .*, b = .*: left side .*, right side"):
         prove("eq-dream", (a + b) ** 2, a**2 + b**2)

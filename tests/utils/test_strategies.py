@@ -77,6 +77,104 @@ def test_a_random_trigonometric_sum_vanishes_only_with_its_coefficients(coeffici
     assert (strategies.trigonometric(d - expanded) == 0) == (third == 0)
 
 
+# ---------------------------------------------------------------- sums and products of unknown length
+
+a, b, F = sp.Function("a"), sp.Function("b"), sp.Function("F")
+i, j = sp.symbols("i j", integer=True)
+N, M = sp.symbols("N M", integer=True, positive=True)
+
+
+def over(term, *indices):
+    return sp.Sum(term, *[(index, 1, N) for index in indices])
+
+
+EQUAL_SUMS = {
+    "an index is renamed": (over(a(i), i), over(a(j), j)),
+    "the order of summation": (over(over(F(i, j), i), j), over(over(F(i, j), j), i)),
+    "ranges of two lengths": (sp.Sum(F(i, j), (i, 1, N), (j, 1, M)), sp.Sum(F(j, i), (i, 1, M), (j, 1, N))),
+    "a product of sums": (over(a(i), i) * over(b(i), i), over(a(i) * b(j), i, j)),
+    "a square": (over(a(i), i) ** 2, over(a(i) * a(j), i, j)),
+    "a constant comes out": (over(z * a(i) + w, i), z * over(a(i), i) + w * N),
+    "Lagrange": (N * over(a(i) ** 2, i) - over(a(i), i) ** 2, over((a(i) - a(j)) ** 2, i, j) / 2),
+    "variance": (over((a(i) - over(a(j), j) / N) ** 2, i), over(a(i) ** 2, i) - over(a(i), i) ** 2 / N),
+    "in a denominator": (1 / (1 + over(a(i), i)), 1 / (1 + over(a(j), j))),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL_SUMS)
+def test_sums_brings_equal_sums_to_one_form(name):
+    left, right = EQUAL_SUMS[name]
+    assert strategies.sums(left - right) == 0
+    assert strategies.sums(left - right + over(a(i) ** 3, i)) != 0
+
+
+@pytest.mark.parametrize(
+    "left, right",
+    [
+        (sp.Sum(F(i, j), (i, 1, N), (j, 1, M)), sp.Sum(F(i, j), (i, 1, M), (j, 1, N))),
+        (over(F(i, j), i, j), over(F(i, i), i)),
+        (over(a(i), i) * over(b(i), i), over(a(i) * b(i), i)),
+        (sp.Sum(F(i, j), (j, 1, i), (i, 1, N)), sp.Sum(F(j, i), (j, 1, i), (i, 1, N))),
+        (over(sp.Sum(F(i, j), (j, 1, i)), i), over(sp.Sum(F(j, i), (j, 1, i)), i)),
+        (over(b(i) / (1 + over(F(i, j), j)), i), over(b(j) / (1 + over(F(i, i), i)), j)),
+        (sp.Sum(a(i) - a(i + 1), (i, 1, oo)), sp.Sum(a(i), (i, 1, oo)) - sp.Sum(a(i + 1), (i, 1, oo))),
+        (sp.Sum(a(i), (i, 1, N)), sp.Sum(a(i), (i, 0, N))),
+    ],
+)
+def test_sums_keeps_apart_what_differs_or_must_not_be_rearranged(left, right):
+    assert strategies.sums(left - right) != 0
+
+
+summands = draw.sampled_from([a(i), F(i, j), a(i) * b(j), z, F(j, i) ** 2, i * a(j)])
+ends = draw.sampled_from([N, M, N + 1, sp.Integer(2)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(draw.lists(draw.tuples(summands, ends, ends, draw.integers(1, 2)), min_size=1, max_size=3))
+def test_sums_keeps_the_value(parts):
+    d = sum(sp.Sum(term, (i, 1, first), (j, 1, second)) ** power for term, first, second, power in parts)
+    d += sp.prod(sp.Sum(term, (i, 1, first), (j, 0, second)) for term, first, second, _ in parts)
+    at = {N: 2, M: 3, z: 5}
+    fixed = [(a, lambda s: s**2 + 1), (b, lambda s: 3 * s - 1), (F, lambda s, t: s**2 * t + 2 * s)]
+
+    def value(e):
+        for function, concrete in fixed:
+            e = e.replace(function, concrete)
+        return e.subs(at).doit()
+
+    assert value(strategies.sums(d)) == value(d)
+
+
+EQUAL_PRODUCTS = {
+    "a window moved": (sp.Product(a(k - N), (k, N + 1, 2 * N)), sp.Product(a(k), (k, 1, N))),
+    "factors": (sp.Product(a(k) * b(k), (k, 1, N)), sp.Product(a(k), (k, 1, N)) * sp.Product(b(k), (k, 1, N))),
+    "an integer power": (sp.Product(a(k) ** n, (k, 1, N)), sp.Product(a(k), (k, 1, N)) ** n),
+    "a constant": (sp.Product(z * a(k), (k, 1, N)), z**N * sp.Product(a(k), (k, 1, N))),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL_PRODUCTS)
+def test_products_brings_equal_products_to_one_form(name):
+    left, right = EQUAL_PRODUCTS[name]
+    assert strategies.products(left - right) == 0
+    assert strategies.products(left - 2 * right) != 0
+
+
+@pytest.mark.parametrize(
+    "left, right",
+    [
+        (sp.Product(a(k), (k, 2, N + 1)), sp.Product(a(k), (k, 1, N))),
+        (sp.Product(sp.sqrt(a(k)), (k, 1, N)), sp.sqrt(sp.Product(a(k), (k, 1, N)))),
+        (sp.Product(a(k) ** z, (k, 1, N)), sp.Product(a(k), (k, 1, N)) ** z),
+        (sp.Product(a(k) ** k, (k, 1, N)), sp.Product(a(k), (k, 1, N)) ** k),
+        (sp.Product(z * a(k), (k, 1, N)), z * sp.Product(a(k), (k, 1, N))),
+        (sp.Product(a(k) + b(k), (k, 1, N)), sp.Product(a(k), (k, 1, N)) + sp.Product(b(k), (k, 1, N))),
+    ],
+)
+def test_products_keeps_apart_what_differs(left, right):
+    assert strategies.products(left - right) != 0
+
+
 # ---------------------------------------------------------------- before the strategies
 
 
