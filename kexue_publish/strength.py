@@ -441,7 +441,7 @@ def resolution_in_words(kind: str, resolution: float | None) -> str:
         }
         return f"not applicable: {reason[kind]}" if kind in reason else "not applicable"
     if resolution == 0:
-        return "no error can pass: identity" if kind == "proved" else "no error can pass in the stated cases"
+        return "no error in what was checked can pass" if kind == "proved" else "no error can pass in the stated cases"
     return f"would have caught a relative error of {relative_size(resolution)}"
 
 
