@@ -12,11 +12,13 @@ silently. ``random_directions``, ``effective_dimension``, ``coherence`` and ``we
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+
+from .arguments import is_tensor, reals, require
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +79,7 @@ def angle_pdf(theta: ArrayLike, n: ArrayLike) -> Floats:
     >>> print(angle_pdf(np.pi / 2, 3))  # in space: sin(theta) / 2
     0.5
     """
-    theta, n = _reals(theta=theta, n=n)
+    theta, n = reals(finite=False, theta=theta, n=n)
     _require_dimension(n)
     sine, cosine = _sine_cosine(theta)
     near_right_angle = np.abs(cosine) < np.sqrt(0.5)
@@ -123,7 +125,7 @@ def angle_cdf(theta: ArrayLike, n: ArrayLike) -> Floats:
     >>> print(round(angle_cdf(np.radians(30), 3), 12))  # a spherical cap: (1 - cos 30 degrees) / 2
     0.066987298108
     """
-    theta, n = _reals(theta=theta, n=n)
+    theta, n = reals(finite=False, theta=theta, n=n)
     _require_dimension(n)
     sine, cosine = _sine_cosine(theta)
     one_side = _two_sided_tail(cosine**2, sine**2, n) / 2
@@ -159,7 +161,7 @@ def angle_variance(n: ArrayLike) -> Floats:
     >>> print(round(angle_variance(10), 12))
     0.110661477869
     """
-    (n,) = _reals(n=n)
+    (n,) = reals(finite=False, n=n)
     _require_dimension(n)
     return (special.zeta(2, n / 2) / 2)[()]
 
@@ -196,7 +198,7 @@ def cosine_pdf(eta: ArrayLike, n: ArrayLike) -> Floats:
     >>> print(cosine_pdf([-0.9, 0.0, 0.5], 3))  # Archimedes: uniform
     [0.5 0.5 0.5]
     """
-    eta, n = _reals(eta=eta, n=n)
+    eta, n = reals(finite=False, eta=eta, n=n)
     _require_dimension(n)
     inside = np.clip(eta, -1, 1)
     power = (n - 3) / 2
@@ -242,7 +244,7 @@ def cosine_tail(t: ArrayLike, n: ArrayLike) -> Floats:
     >>> print(round(cosine_tail(0.5, 3), 12), f"{cosine_tail(0.5, 1000):.4g}")
     0.5 1.972e-64
     """
-    t, n = _reals(t=t, n=n)
+    t, n = reals(finite=False, t=t, n=n)
     _require_dimension(n)
     t = np.clip(t, 0, 1)
     return _two_sided_tail(t**2, (1 - t) * (1 + t), n)[()]
@@ -287,10 +289,10 @@ def max_cosine_quantile(n: ArrayLike, N: ArrayLike, q: ArrayLike) -> Floats:
     >>> print(max_cosine_quantile(100, 1000, [0.05, 0.5, 0.95]).round(4))
     [0.4333 0.4589 0.4999]
     """
-    n, N, q = _reals(n=n, N=N, q=q)
+    n, N, q = reals(finite=False, n=n, N=N, q=q)
     _require_dimension(n)
     _require_whole("N", N, 2)
-    _require("q", q, (q > 0) & (q < 1), "0 < q < 1")
+    require("q", q, (q > 0) & (q < 1), "0 < q < 1")
     pairs = N * (N - 1) / 2
     probability = -np.expm1(np.log(q) / pairs)
     return np.sqrt(special.betainccinv(0.5, (n - 1) / 2, probability))[()]
@@ -401,7 +403,7 @@ def effective_dimension(X: ArrayLike | Tensor) -> Any:
         second_moment = U.swapaxes(-1, -2) @ U
         total = (second_moment**2).sum((-1, -2)) - ((U**2).sum(-1) ** 2).sum(-1)
     mean_square = total / (N * (N - 1))
-    if _is_tensor(mean_square):
+    if is_tensor(mean_square):
         return 1 / mean_square.clamp(min=0)
     with np.errstate(divide="ignore"):
         return 1 / np.clip(mean_square, 0, None)
@@ -446,7 +448,7 @@ def coherence(X: ArrayLike | Tensor) -> Any:
         gram = block @ U[..., start:, :].swapaxes(-1, -2)
         diagonal = range(block.shape[-2])
         gram[..., diagonal, diagonal] = 0
-        if _is_tensor(gram):
+        if is_tensor(gram):
             here = gram.abs().amax((-2, -1)).clamp(max=1)
             worst = here if worst is None else worst.maximum(here)
         else:
@@ -488,8 +490,8 @@ def welch_bound(N: ArrayLike | Tensor, n: ArrayLike | Tensor) -> Any:
     >>> print(welch_bound([3, 6, 28], [3, 3, 7]).round(6))
     [0.       0.447214 0.333333]
     """
-    tensors = [x for x in (N, n) if _is_tensor(x)]
-    N, n = _reals(N=_to_numpy(N), n=_to_numpy(n))
+    tensors = [x for x in (N, n) if is_tensor(x)]
+    N, n = reals(finite=False, N=_to_numpy(N), n=_to_numpy(n))
     _require_whole("N", N, 1)
     _require_whole("n", n, 1)
     bound = np.sqrt(np.clip(N - n, 0, None) / (n * np.maximum(N - 1, 1)))
@@ -535,52 +537,22 @@ def _two_sided_tail(
     return np.where(cosine2 < 0.5, special.betaincc(0.5, a, cosine2), special.betainc(a, 0.5, sine2))
 
 
-def _is_tensor(x: Any) -> TypeGuard[Tensor]:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
-
-
 def _to_numpy(x: Any) -> Any:
-    return x.detach().cpu().numpy() if _is_tensor(x) else x
-
-
-def _reals(**arguments: Any) -> tuple[NDArray[np.float64], ...]:
-    """The arguments as float64 arrays, after a check that they are real numbers without NaN that broadcast."""
-    arrays = {}
-    for name, value in arguments.items():
-        if _is_tensor(value):
-            raise TypeError(f"{name} must be a number or NumPy array, got a torch tensor: pass {name}.numpy()")
-        array = np.asarray(value)
-        if array.dtype.kind not in "iuf":
-            raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
-        array = array.astype(np.float64)
-        _require(name, array, ~np.isnan(array), "numbers, not NaN")
-        arrays[name] = array
-    try:
-        np.broadcast_shapes(*(array.shape for array in arrays.values()))
-    except ValueError:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"shapes must broadcast, got {shapes}") from None
-    return tuple(arrays.values())
-
-
-def _require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], expected: str) -> None:
-    if not valid.all():
-        raise ValueError(f"{name} must be {expected}, got {array[~valid].flat[0]}")
+    return x.detach().cpu().numpy() if is_tensor(x) else x
 
 
 def _require_dimension(n: NDArray[np.float64]) -> None:
-    _require("n", n, (n > 1) & np.isfinite(n), "a finite dimension > 1")
+    require("n", n, (n > 1) & np.isfinite(n), "a finite dimension > 1")
 
 
 def _require_whole(name: str, array: NDArray[np.float64], least: int) -> None:
     valid = np.isfinite(array) & (array >= least) & (array == np.floor(array))
-    _require(name, array, valid, f"a whole number >= {least}")
+    require(name, array, valid, f"a whole number >= {least}")
 
 
 def _rows(X: Any) -> Any:
     """X as a floating-point array or tensor of shape (..., N, n) with N >= 2 finite, nonzero rows."""
-    if _is_tensor(X):
+    if is_tensor(X):
         torch = sys.modules["torch"]
         if X.is_complex() or X.dtype == torch.bool:
             raise TypeError(f"X must be real numbers, got dtype {X.dtype}")
@@ -604,6 +576,6 @@ def _rows(X: Any) -> Any:
 def _unit_rows(X: Any) -> Any:
     """Rows divided by their length, which may itself be beyond the range of the dtype."""
     scale = abs(X).max(-1)
-    scale = scale.values if _is_tensor(X) else scale
+    scale = scale.values if is_tensor(X) else scale
     Y = X / scale[..., None]
     return Y / (Y**2).sum(-1)[..., None] ** 0.5

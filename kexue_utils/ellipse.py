@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import base64
 import io
-import sys
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+
+from .arguments import reals, require
 
 Floats: TypeAlias = "np.float64 | NDArray[np.float64]"
 Sheet: TypeAlias = tuple[ArrayLike, ArrayLike]
@@ -83,7 +84,7 @@ def arc_length(t: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     >>> print(arc_length(np.pi / 2, 2, 1).round(12))
     2.422112055137
     """
-    t, a, b = _reals(t=t, a=a, b=b)
+    t, a, b = reals(finite=True, t=t, a=a, b=b)
     _require_axes(a=a, b=b)
     return (b * special.ellipeinc(t, 1 - (a / b) ** 2))[()]
 
@@ -116,7 +117,7 @@ def quarter_perimeter(a: ArrayLike, b: ArrayLike) -> Floats:
     >>> print(quarter_perimeter([1, 2, 3], [1, 1, 2]).round(8))
     [1.57079633 2.42211206 3.9663599 ]
     """
-    a, b = _reals(a=a, b=b)
+    a, b = reals(finite=True, a=a, b=b)
     _require_axes(a=a, b=b)
     long, short = np.maximum(a, b), np.minimum(a, b)
     return (long * special.ellipe(1 - (short / long) ** 2))[()]
@@ -157,10 +158,10 @@ def parameter_at_arc_length(s: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     >>> print(t.round(12), arc_length(t, 2, 1).round(12))
     0.806975265332 1.0
     """
-    s, a, b = _reals(s=s, a=a, b=b)
+    s, a, b = reals(finite=True, s=s, a=a, b=b)
     L = quarter_perimeter(a, b)
     s, a, b, L = np.broadcast_arrays(s, a, b, L)
-    _require("s", s, (s >= 0) & (s <= L * (1 + _ROUNDING)), "an arc length between 0 and quarter_perimeter(a, b)")
+    require("s", s, (s >= 0) & (s <= L * (1 + _ROUNDING)), "an arc length between 0 and quarter_perimeter(a, b)")
     low, high = np.zeros(s.shape), np.full(s.shape, np.pi / 2)
     t = np.minimum(np.pi / 2 * s / L, np.pi / 2)
     for _ in range(100):
@@ -206,7 +207,7 @@ def tangent_angle(t: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     >>> print(np.degrees(tangent_angle(np.radians([0, 45, 90, 360]), 2, 1)).round(3))
     [  0.     63.435  90.    360.   ]
     """
-    t, a, b = _reals(t=t, a=a, b=b)
+    t, a, b = reals(finite=True, t=t, a=a, b=b)
     _require_axes(a=a, b=b)
     sine, cosine = np.sin(t), np.cos(t)
     # psi and t agree at every quarter turn and are never a right angle apart, so the arctangent needs no branch.
@@ -303,9 +304,9 @@ def angle_excess(s: ArrayLike, a: ArrayLike, b: ArrayLike, other: Sheet | None =
     >>> print(angle_excess(L / 2, 2, 1).round(6), angle_excess(L / 2, 1, 2).round(6))
     0.862665 -0.862665
     """
-    s, a, b = _reals(s=s, a=a, b=b)
+    s, a, b = reals(finite=True, s=s, a=a, b=b)
     c, d, L = _second_sheet(a, b, other)
-    _require("s", s, (s >= 0) & (s <= L * (1 + _ROUNDING)), "an arc length between 0 and quarter_perimeter(a, b)")
+    require("s", s, (s >= 0) & (s <= L * (1 + _ROUNDING)), "an arc length between 0 and quarter_perimeter(a, b)")
     near = s <= L / 2
     share = np.where(near, s, np.maximum(L - s, 0)) / L
     alpha, beta, _, _ = _where_rims_meet(share, near, a, b, c, d)
@@ -359,7 +360,7 @@ def seam(a: ArrayLike, b: ArrayLike, other: Sheet | None = None, *, n: int = 201
     ...
     kexue_utils.ellipse.NotGluable: the sheets do not fit: at arc length s = 1.21068 of 2.42211 ...
     """
-    a, b = _reals(a=a, b=b)
+    a, b = reals(finite=True, a=a, b=b)
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"n must be an integer, got {n!r}")
     if n < 2:
@@ -585,7 +586,7 @@ def cut_out(a: float, b: float, other: tuple[float, float] | None = None, *, mar
     >>> pattern.outlines.shape, pattern.svg()[:5], pattern.pdf()[:5]
     ((2, 24, 4, 2), '<?xml', b'%PDF-')
     """
-    a, b = _reals(a=a, b=b)
+    a, b = reals(finite=True, a=a, b=b)
     if a.ndim or b.ndim:
         raise TypeError(f"a and b must be single numbers, got shapes {a.shape} and {b.shape}")
     if isinstance(marks, bool) or not isinstance(marks, int | np.integer):
@@ -626,7 +627,7 @@ def _second_sheet(
         return a, b, L
     if not isinstance(other, tuple | list) or len(other) != 2:
         raise TypeError(f"other must be a pair of semi-axes (bent, ruled), got {other!r}")
-    c, d = _reals(**{"other[0]": other[0], "other[1]": other[1]})
+    c, d = reals(finite=True, **{"other[0]": other[0], "other[1]": other[1]})
     _require_axes(**{"other[0]": c, "other[1]": d})
     try:
         ratio = L / quarter_perimeter(c, d)
@@ -641,32 +642,6 @@ def _second_sheet(
     return c, d, L
 
 
-def _reals(**arguments: Any) -> tuple[NDArray[np.float64], ...]:
-    """The arguments as float64 arrays, after a check that they are finite real numbers that broadcast."""
-    torch = sys.modules.get("torch")
-    arrays = {}
-    for name, value in arguments.items():
-        if torch is not None and isinstance(value, torch.Tensor):
-            raise TypeError(f"{name} must be a number or NumPy array, got a torch tensor: pass {name}.numpy()")
-        array = np.asarray(value)
-        if array.dtype.kind not in "iuf":
-            raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
-        array = array.astype(np.float64)
-        _require(name, array, np.isfinite(array), "finite numbers")
-        arrays[name] = array
-    try:
-        np.broadcast_shapes(*(array.shape for array in arrays.values()))
-    except ValueError:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"shapes must broadcast, got {shapes}") from None
-    return tuple(arrays.values())
-
-
-def _require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], expected: str) -> None:
-    if not valid.all():
-        raise ValueError(f"{name} must be {expected}, got {array[~valid].flat[0]}")
-
-
 def _require_axes(**axes: NDArray[np.float64]) -> None:
     for name, axis in axes.items():
-        _require(name, axis, axis > 0, "a positive semi-axis")
+        require(name, axis, axis > 0, "a positive semi-axis")

@@ -1,0 +1,66 @@
+"""Checks of arguments that the subject modules share: real numbers in, or an error that names the argument."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def is_tensor(x: Any) -> TypeGuard[Tensor]:
+    """Whether `x` is a torch tensor; does not import torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def reals(*, finite: bool, **arguments: Any) -> tuple[NDArray[np.float64], ...]:
+    """The arguments as float64 arrays, after a check that they are real numbers without NaN whose shapes broadcast.
+
+    Parameters
+    ----------
+    finite : whether infinities are refused as well.
+    arguments : numbers or array_like, by the names that errors call them.
+
+    Returns
+    -------
+    One array for each argument, in order, each of its own shape.
+
+    Raises
+    ------
+    TypeError : a torch tensor, or anything that is not real numbers.
+    ValueError : NaN (or an infinity), or shapes that do not broadcast.
+
+    Examples
+    --------
+    >>> reals(finite=True, a=2, b=[1, 3])
+    (array(2.), array([1., 3.]))
+    """
+    arrays = {}
+    for name, value in arguments.items():
+        if is_tensor(value):
+            raise TypeError(f"{name} must be a number or NumPy array, got a torch tensor: pass {name}.numpy()")
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
+        array = array.astype(np.float64)
+        require(name, array, ~np.isnan(array), "numbers, not NaN")
+        if finite:
+            require(name, array, np.isfinite(array), "finite numbers")
+        arrays[name] = array
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"shapes must broadcast, got {shapes}") from None
+    return tuple(arrays.values())
+
+
+def require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], expected: str) -> None:
+    """Raise ValueError with the first entry of `array` that is not `valid`."""
+    if not valid.all():
+        raise ValueError(f"{name} must be {expected}, got {array[~valid].flat[0]}")

@@ -1,0 +1,49 @@
+"""Facts about the checks of arguments that the subject modules share."""
+
+import numpy as np
+import pytest
+import torch
+
+from kexue_utils.arguments import is_tensor, reals
+
+
+def test_numbers_and_lists_become_arrays_of_their_own_shape():
+    a, b = reals(finite=True, a=2, b=[[1, 3]])
+    assert a.shape == () and b.shape == (1, 2) and a.dtype == b.dtype == np.float64
+
+
+def test_infinity_passes_only_where_it_may():
+    assert reals(finite=False, t=[np.inf, -np.inf])[0].tolist() == [np.inf, -np.inf]
+    with pytest.raises(ValueError, match="t must be finite numbers, got -inf"):
+        reals(finite=True, t=[0.0, -np.inf])
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ([1, np.nan], ValueError, "n must be numbers, not NaN, got nan"),
+        ([1 + 2j], TypeError, "n must be real numbers, got dtype complex128"),
+        (["3"], TypeError, "n must be real numbers, got dtype <U1"),
+        ([True], TypeError, "n must be real numbers, got dtype bool"),
+        (torch.ones(2), TypeError, "n must be a number or NumPy array, got a torch tensor"),
+    ],
+)
+def test_what_is_no_real_number_is_refused_by_name(value, error, message):
+    with pytest.raises(error, match=message):
+        reals(finite=False, n=value)
+
+
+def test_shapes_that_do_not_broadcast_are_named():
+    with pytest.raises(ValueError, match=r"shapes must broadcast, got a \(2,\), b \(3,\)"):
+        reals(finite=True, a=[1, 2], b=[1, 2, 3])
+
+
+def test_arguments_are_not_changed():
+    given = np.array([1.0, 2.0])
+    (checked,) = reals(finite=True, x=given)
+    checked[0] = 7
+    assert given[0] == 1
+
+
+def test_is_tensor():
+    assert is_tensor(torch.ones(1)) and not is_tensor(np.ones(1))
