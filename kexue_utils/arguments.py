@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from torch import Tensor
 
 
@@ -58,6 +60,24 @@ def reals(*, finite: bool, **arguments: Any) -> tuple[NDArray[np.float64], ...]:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise ValueError(f"shapes must broadcast, got {shapes}") from None
     return tuple(arrays.values())
+
+
+def floating(name: str, x: Any) -> tuple[Any, ModuleType]:
+    """A floating-point array or tensor with the values of `x`, and its library, NumPy or torch.
+
+    Raises
+    ------
+    TypeError : anything that is not real numbers.
+    """
+    if is_tensor(x):
+        torch = sys.modules["torch"]
+        if x.is_complex() or x.dtype == torch.bool:
+            raise TypeError(f"{name} must be real numbers, got dtype {x.dtype}")
+        return (x if x.is_floating_point() else x.to(torch.get_default_dtype())), torch
+    x = np.asarray(x)
+    if x.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be real numbers, got dtype {x.dtype}")
+    return (x if x.dtype.kind == "f" else x.astype(np.float64)), np
 
 
 def require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], expected: str) -> None:

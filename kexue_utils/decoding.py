@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .arguments import floating, is_tensor
+
 if TYPE_CHECKING:
     import torch
 
@@ -321,7 +323,7 @@ def truncate(P: Chain, top_k: int | None = None, top_p: float | None = None, tem
     >>> print(truncate([0.5, 0.3, 0.2], top_k=2), truncate([0.5, 0.3, 0.2], temperature=0.5).round(3))
     [0.625 0.375 0.   ] [0.658 0.237 0.105]
     """
-    P, xp = _reals("P", P)
+    P, xp = floating("P", P)
     if P.ndim < 1 or P.shape[-1] < 1:
         raise ValueError(f"P must have shape (..., n) with n >= 1, got {tuple(P.shape)}")
     _require_probabilities("P", P, xp)
@@ -534,24 +536,6 @@ def _slack(P: Any, xp: ModuleType) -> float:
     return 1e-9 + 4 * P.shape[-1] * float(xp.finfo(P.dtype).eps)
 
 
-def _is_tensor(x: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
-
-
-def _reals(name: str, x: Any) -> tuple[Any, ModuleType]:
-    """x as floating-point array or tensor, and its library."""
-    if _is_tensor(x):
-        torch = sys.modules["torch"]
-        if x.is_complex() or x.dtype == torch.bool:
-            raise TypeError(f"{name} must be real numbers, got dtype {x.dtype}")
-        return (x if x.is_floating_point() else x.to(torch.get_default_dtype())), torch
-    x = np.asarray(x)
-    if x.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be real numbers, got dtype {x.dtype}")
-    return (x if x.dtype.kind == "f" else x.astype(np.float64)), np
-
-
 def _require_probabilities(name: str, x: Any, xp: ModuleType) -> None:
     if not bool(xp.isfinite(x).all()):
         raise ValueError(f"{name} must be finite, got NaN or infinity")
@@ -561,7 +545,7 @@ def _require_probabilities(name: str, x: Any, xp: ModuleType) -> None:
 
 def _chain(P: Any) -> tuple[Any, ModuleType]:
     """P as floating-point array or tensor of shape (..., n, n) with non-negative entries and row sums up to 1."""
-    P, xp = _reals("P", P)
+    P, xp = floating("P", P)
     if P.ndim < 2 or P.shape[-1] != P.shape[-2] or P.shape[-1] < 1:
         raise ValueError(f"P must have shape (..., n, n) with n >= 1, got {tuple(P.shape)}")
     _require_probabilities("P", P, xp)
@@ -574,11 +558,11 @@ def _chain(P: Any) -> tuple[Any, ModuleType]:
 def _weights(weights: Any, P: Any, xp: ModuleType) -> Any:
     if weights is None:
         return xp.ones_like(P[..., 0])
-    if _is_tensor(weights) != (xp is not np):
+    if is_tensor(weights) != (xp is not np):
         raise TypeError(
             f"weights must be of the same library as P, got {type(weights).__name__} for {type(P).__name__}"
         )
-    weights, _ = _reals("weights", weights)
+    weights, _ = floating("weights", weights)
     if weights.ndim < 1 or weights.shape[-1] != P.shape[-1]:
         raise ValueError(
             f"weights must have shape (..., {P.shape[-1]}), one for each token, got {tuple(weights.shape)}"
@@ -594,7 +578,7 @@ def _weights(weights: Any, P: Any, xp: ModuleType) -> Any:
 
 
 def _tokens(tokens: Any) -> tuple[Any, ModuleType]:
-    if _is_tensor(tokens):
+    if is_tensor(tokens):
         torch = sys.modules["torch"]
         integers, xp = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool), torch
     else:

@@ -18,10 +18,12 @@ import math
 import sys
 from functools import cache
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from .arguments import is_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -250,7 +252,7 @@ def wasserstein2_distance(
     5.0
     """
     squared = wasserstein2_squared(mu_p, sigma_p, mu_q, sigma_q)
-    if not _is_tensor(squared):
+    if not is_tensor(squared):
         return np.sqrt(squared)
     apart = squared > 0
     return squared.where(apart, squared.new_ones(())).sqrt() * apart
@@ -462,7 +464,7 @@ def _eigh(name: str, sigma: Any) -> tuple[Any, Any]:
     eigenvalues, U = _namespace(sigma).linalg.eigh(sigma)
     smallest, largest = (
         eigenvalues[..., 0],
-        abs(eigenvalues).max(-1) if not _is_tensor(sigma) else abs(eigenvalues).amax(-1),
+        abs(eigenvalues).max(-1) if not is_tensor(sigma) else abs(eigenvalues).amax(-1),
     )
     tolerance = max(_NEGATIVE, 10 * sigma.shape[-1] * _eps(sigma))
     bad = smallest < -tolerance * largest
@@ -476,7 +478,7 @@ def _eigh(name: str, sigma: Any) -> tuple[Any, Any]:
 def _definite_factor(name: str, sigma: Any) -> Any:
     L = _cholesky(sigma)
     if L is None:
-        smallest = float(_eigh(name, sigma.detach() if _is_tensor(sigma) else sigma)[0][..., 0].min())
+        smallest = float(_eigh(name, sigma.detach() if is_tensor(sigma) else sigma)[0][..., 0].min())
         raise ValueError(
             f"{name} must be positive definite, got a singular matrix (smallest eigenvalue {smallest:.3g}): there is no density to "
             "compare. wasserstein2_distance takes singular covariances"
@@ -486,7 +488,7 @@ def _definite_factor(name: str, sigma: Any) -> Any:
 
 def _cholesky(sigma: Any) -> Any:
     """Lower triangular factors, or None if some matrix is not positive definite."""
-    if _is_tensor(sigma):
+    if is_tensor(sigma):
         L, failed = sys.modules["torch"].linalg.cholesky_ex(sigma)
         return None if bool(failed.any()) else L
     try:
@@ -496,7 +498,7 @@ def _cholesky(sigma: Any) -> Any:
 
 
 def _solve_lower(L: Any, B: Any) -> Any:
-    if _is_tensor(B):
+    if is_tensor(B):
         return sys.modules["torch"].linalg.solve_triangular(L, B, upper=False)
     return np.linalg.solve(L, B)  # NumPy has no triangular solver, and SciPy's loops over the batch in Python
 
@@ -580,13 +582,8 @@ def _derivatives() -> Any:
 # Arguments ---------------------------------------------------------------------------------------------------------
 
 
-def _is_tensor(x: Any) -> TypeGuard[Tensor]:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
-
-
 def _namespace(x: Any) -> ModuleType:
-    return sys.modules["torch"] if _is_tensor(x) else np
+    return sys.modules["torch"] if is_tensor(x) else np
 
 
 def _eps(x: Any) -> float:
@@ -599,12 +596,12 @@ def _trace(sigma: Any) -> Any:
 
 def _largest(sigma: Any) -> Any:
     """The largest absolute entry of each matrix."""
-    return abs(sigma).amax((-2, -1)) if _is_tensor(sigma) else abs(sigma).max((-2, -1))
+    return abs(sigma).amax((-2, -1)) if is_tensor(sigma) else abs(sigma).max((-2, -1))
 
 
 def _not_negative(value: Any) -> Any:
     """The value, with what rounding took it below 0 added again: unlike a maximum, this leaves derivatives alone."""
-    below = value.detach() if _is_tensor(value) else value
+    below = value.detach() if is_tensor(value) else value
     return value - (below < 0) * below
 
 
@@ -614,12 +611,12 @@ def _broadcast(xp: ModuleType, sigma_p: Any, sigma_q: Any) -> tuple[Any, Any]:
 
 def _arrays(**arguments: Any) -> tuple[Any, ...]:
     """The library, then the arguments as finite float arrays or tensors of one dtype."""
-    tensors = [x for x in arguments.values() if _is_tensor(x)]
+    tensors = [x for x in arguments.values() if is_tensor(x)]
     arrays = {}
     for name, value in arguments.items():
         if tensors:
             torch = sys.modules["torch"]
-            x = value if _is_tensor(value) else torch.as_tensor(value, device=tensors[0].device)
+            x = value if is_tensor(value) else torch.as_tensor(value, device=tensors[0].device)
             real, floating = not x.is_complex() and x.dtype != torch.bool, x.is_floating_point()
         else:
             x = np.asarray(value)
@@ -646,7 +643,7 @@ def _arrays(**arguments: Any) -> tuple[Any, ...]:
 def _require_covariance(name: str, sigma: Any) -> None:
     if sigma.ndim < 2 or sigma.shape[-1] != sigma.shape[-2] or sigma.shape[-1] < 1:
         raise ValueError(f"{name} must be a matrix of shape (..., n, n), got shape {tuple(sigma.shape)}")
-    value = sigma.detach() if _is_tensor(sigma) else sigma
+    value = sigma.detach() if is_tensor(sigma) else sigma
     if bool((value == value.swapaxes(-1, -2)).all()):  # the usual case, at half the price; also empty batches
         return
     gap, size = _largest(value - value.swapaxes(-1, -2)), _largest(value)

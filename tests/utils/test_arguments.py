@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kexue_utils.arguments import is_tensor, reals
+from kexue_utils.arguments import floating, is_tensor, reals
 
 
 def test_numbers_and_lists_become_arrays_of_their_own_shape():
@@ -47,3 +47,20 @@ def test_arguments_are_not_changed():
 
 def test_is_tensor():
     assert is_tensor(torch.ones(1)) and not is_tensor(np.ones(1))
+
+
+def test_floating_keeps_the_library_and_the_precision():
+    for given, library, dtype in (
+        (np.float32([1, 2]), np, np.float32),
+        ([1, 2], np, np.float64),
+        (torch.ones(2, dtype=torch.float16), torch, torch.float16),
+        (torch.ones(2, dtype=torch.int32), torch, torch.get_default_dtype()),
+    ):
+        x, xp = floating("x", given)
+        assert xp is library and x.dtype == dtype
+
+
+@pytest.mark.parametrize("value", [[1j], [True], torch.ones(1, dtype=torch.bool), torch.ones(1, dtype=torch.complex64)])
+def test_floating_refuses_what_is_no_real_number_by_name(value):
+    with pytest.raises(TypeError, match="x must be real numbers"):
+        floating("x", value)
