@@ -27,7 +27,7 @@ test: check-browser .venv/installed  ## run everything: lint, unit tests, the bo
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -q -m "not site" -n auto --maxprocesses 8
 	@$(MAKE) --no-print-directory book
-	$(BIN)/pytest -m site tests/site -n auto --maxprocesses 4
+	$(BIN)/pytest -m site tests/site -n auto --maxprocesses 4 --dist loadgroup
 
 serve:  ## show the built site on http://127.0.0.1:8000 (PORT=... for another)
 	@test -f $(SITE)/index.html || { echo "There is no site yet: run 'make book' first."; exit 1; }

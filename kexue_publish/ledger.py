@@ -323,7 +323,7 @@ class PageWriter:
                 icon(kind),
                 E("b", str(n)),
                 f" {kind}",
-                *([E("small", f" {steps[kind]} in steps")] if steps[kind] else []),
+                *([E("small", f" ({steps[kind]} in steps)")] if steps[kind] else []),
                 class_=f"kx-{kind}",
                 title=KINDS[kind].meaning,
             )

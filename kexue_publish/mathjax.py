@@ -1,5 +1,7 @@
 """MathJax from the folder: the files that a page needs, copied into the site's ``_static/mathjax``.
 
+What the text glues to a formula, such as a comma, stays on its line.
+
 The SVG output is one script with its glyphs inside. The HTML output would load fonts, which a browser may refuse to a
 page that was opened from a folder. Sphinx writes the script tag; here it stays on the pages with formulas only.
 """
@@ -7,6 +9,7 @@ page that was opened from a folder. Sphinx writes the script tag; here it stays 
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 SCRIPT = "tex-svg.js"
 # Commands such as \cancel or \boldsymbol come from files of their own, fetched by MathJax when a formula uses them.
@@ -65,8 +69,28 @@ def _only_with_formulas(
         scripts[:] = [script for script in scripts if not str(script.filename).endswith(f"mathjax/{SCRIPT}")]
 
 
+class GlueToFormula(SphinxPostTransform):
+    """Wrap a formula within a line in a span together with the text that touches it: a browser would break there."""
+
+    default_priority = 500
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        for formula in list(self.document.findall(nodes.math)):
+            line, place = formula.parent, formula.parent.index(formula)
+            around = (line[place - 1] if place else None, line[place + 1] if place + 1 < len(line) else None)
+            before, after = (text if isinstance(text, nodes.Text) else "" for text in around)
+            opening = re.search(r"[^ \n]*$", before)[0]
+            closing = re.match(r"[^ \n]*", after)[0]
+            if opening or closing:
+                span = nodes.inline("", "", nodes.Text(opening), formula, nodes.Text(closing), classes=["kx-glued"])
+                rest = nodes.Text(before.removesuffix(opening)), span, nodes.Text(after.removeprefix(closing))
+                line[place - bool(before) : place + 1 + bool(after)] = rest
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Point ``mathjax_path`` at the copy, and make the copy when the site is written."""
+    app.add_post_transform(GlueToFormula)
     app.connect("config-inited", _use_copy)
     app.connect("html-page-context", _only_with_formulas, priority=900)
     app.connect("build-finished", _copy)

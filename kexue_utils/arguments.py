@@ -80,6 +80,22 @@ def floating(name: str, x: Any) -> tuple[Any, ModuleType]:
     return (x if x.dtype.kind == "f" else x.astype(np.float64)), np
 
 
+def points(name: str, X: Any) -> Any:
+    """`X` as a floating-point array or tensor of shape (..., N, n): clouds of N >= 1 points, finite.
+
+    Raises
+    ------
+    TypeError : anything that is not real numbers.
+    ValueError : fewer than two dimensions, no point or no coordinate, NaN or an infinity.
+    """
+    X, xp = floating(name, X)
+    if X.ndim < 2 or 0 in X.shape[-2:]:
+        raise ValueError(f"{name} must have shape (..., N, n), got {tuple(X.shape)}")
+    if not bool(xp.isfinite(X).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return X
+
+
 def require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], expected: str) -> None:
     """Raise ValueError with the first entry of `array` that is not `valid`."""
     if not valid.all():

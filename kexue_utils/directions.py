@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from .arguments import floating, is_tensor, reals, require
+from .arguments import is_tensor, points, reals, require
 
 if TYPE_CHECKING:
     import torch
@@ -552,11 +552,9 @@ def _require_whole(name: str, array: NDArray[np.float64], least: int) -> None:
 
 def _rows(X: Any) -> Any:
     """X as a floating-point array or tensor of shape (..., N, n) with N >= 2 finite, nonzero rows."""
-    X, xp = floating("X", X)
-    if X.ndim < 2 or X.shape[-2] < 2 or X.shape[-1] < 1:
+    X = points("X", X)
+    if X.shape[-2] < 2:
         raise ValueError(f"X must have shape (..., N, n) with N >= 2 rows, got {tuple(X.shape)}")
-    if not xp.isfinite(X).all():
-        raise ValueError("X must be finite, got NaN or infinity")
     if bool((X == 0).all(-1).any()):
         raise ValueError("X must have nonzero rows, got a zero row: it has no direction")
     return X

@@ -18,7 +18,9 @@ def built(tmp_path_factory):
     conf = "extensions = ['myst_parser', 'sphinx.ext.mathjax', 'kexue_publish.mathjax']\nmyst_enable_extensions = ['dollarmath']\n"
     (folder / "conf.py").write_text(conf, encoding="utf-8")
     (folder / "index.md").write_text("# No formula\n\n```{toctree}\nformula\n```\n", encoding="utf-8")
-    (folder / "formula.md").write_text("# A formula\n\n$a^2$\n", encoding="utf-8")
+    (folder / "formula.md").write_text(
+        "# A formula\n\nWe see ($a^2$), and $n$-dimensional\n$b$ or $c$ too.\n", encoding="utf-8"
+    )
     command = [sys.executable, "-m", "sphinx", "-q", str(folder), str(folder / "_build")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and not done.stderr, done.stderr
@@ -49,3 +51,9 @@ def test_a_missing_package_is_named_with_its_cure(monkeypatch):
     monkeypatch.setattr(mathjax.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ExtensionError, match=r"sphinx-mathjax-offline .*`pip install -r requirements\.txt`"):
         mathjax.mathjax_folder()
+
+
+def test_what_touches_a_formula_stays_on_its_line(built):
+    page = BeautifulSoup((built / "formula.html").read_text(encoding="utf-8"), "html.parser")
+    assert [span.get_text() for span in page.select("p .kx-glued")] == [r"(\(a^2\)),", r"\(n\)-dimensional"]
+    assert page.select_one("p").get_text() == r"We see (\(a^2\)), and \(n\)-dimensional" + "\n" + r"\(b\) or \(c\) too."

@@ -27,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.site)
             if unbuilt:
                 item.add_marker(pytest.mark.skip(reason="the site is not built: run `make book`"))
+    items.sort(key=_visit)
+
+
+def _visit(item: pytest.Item) -> str:
+    """Which visit a test shares: those of one visit stand together."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return "-".join(parameters.get("opened", ()))
 
 
 @pytest.fixture(scope="session")
@@ -63,11 +70,11 @@ def addresses() -> Iterator[dict[str, str]]:
         thread.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def visit(browser: Browser, addresses: dict[str, str]):
     """``with visit("book/index.html", ...) as page``: a page when everything on it has come to rest.
 
-    Leaving the block fails when a request left the site, found nothing, or when a script complained.
+    Leaving the block fails when a request of any tab left the site, found nothing, or when a script complained.
     """
 
     @contextmanager
@@ -76,26 +83,26 @@ def visit(browser: Browser, addresses: dict[str, str]):
     ) -> Iterator[Page]:
         base, complaints = addresses[place], []
         with browser.new_context(viewport=VIEWPORTS[viewport], color_scheme=scheme, **context) as session:
-            page = session.new_page()
-            page.on("pageerror", lambda error: complaints.append(f"script error: {error}"))
-            page.on("console", lambda said: said.type == "error" and complaints.append(f"console: {said.text}"))
-            page.on(
+            session.on("weberror", lambda error: complaints.append(f"script error: {error.error}"))
+            session.on("console", lambda said: said.type == "error" and complaints.append(f"console: {said.text}"))
+            session.on(
                 "requestfailed",
                 lambda request: (
                     request.failure == "net::ERR_ABORTED"  # the reader went on to another page
                     or complaints.append(f"not found: {request.url} ({request.failure})")
                 ),
             )
-            page.on(
+            session.on(
                 "response", lambda answer: answer.status >= 400 and complaints.append(f"{answer.status}: {answer.url}")
             )
-            page.on(
+            session.on(
                 "request",
                 lambda request: (
                     request.url.startswith((base, "data:", "blob:"))
                     or complaints.append(f"a request left the site: {request.url}")
                 ),
             )
+            page = session.new_page()
             page.goto(f"{base}/{path}", wait_until="networkidle")
             page.evaluate("() => window.MathJax?.startup?.promise")
             yield page
@@ -103,3 +110,10 @@ def visit(browser: Browser, addresses: dict[str, str]):
         assert not complaints, f"{path}: " + "; ".join(complaints)
 
     return visit
+
+
+@pytest.fixture(scope="module")
+def opened(request: pytest.FixtureRequest, visit) -> Iterator[tuple[Page, str, str, str, str]]:
+    """A page that several tests look at one after the other: laying out its formulas takes longer than the tests."""
+    with visit(*request.param) as page:
+        yield page, *request.param

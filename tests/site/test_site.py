@@ -12,16 +12,32 @@ from bs4 import BeautifulSoup
 from conftest import PAGES, SITE
 
 # From the folder as a reader would unpack it, and from a server as it is published; phone and desktop; light and dark.
+PHONE = ("folder", "phone", "dark")
+DESKTOP = ("server", "desktop", "light")
 # Every page in two of these ways, the front page in all.
-WAYS = [
-    (path, place, viewport, scheme)
-    for place, viewport, scheme in [("folder", "phone", "dark"), ("server", "desktop", "light")]
-    for path in PAGES
-] + [
-    ("book/index.html", "folder", "desktop", "dark"),
-    ("book/index.html", "server", "phone", "light"),
-]
+FRONT = [("book/index.html", "folder", "desktop", "dark"), ("book/index.html", "server", "phone", "light")]
 every_page = pytest.mark.parametrize("path", PAGES)
+
+
+def on_pages(*visits: tuple[str, str, str, str]):
+    """Parametrize a test by pages in a browser. Tests that look at the same page share one visit, in one worker."""
+    visits = [same(visit) for visit in visits]
+    return pytest.mark.parametrize(
+        "opened",
+        [pytest.param(visit, marks=pytest.mark.xdist_group("-".join(visit))) for visit in visits],
+        indirect=True,
+        ids="-".join,
+    )
+
+
+@cache
+def same(visit: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
+    """pytest keeps a fixture for the next test if its parameter is the very same object."""
+    return visit
+
+
+def pages_with(selector: str, way: tuple[str, str, str]) -> list[tuple[str, str, str, str]]:
+    return [(path, *way) for path in PAGES if parsed(path).select(selector)]
 
 
 @cache
@@ -58,22 +74,22 @@ UNFOLD = """() => {
 }"""
 
 
-@pytest.mark.parametrize(("path", "place", "viewport", "scheme"), WAYS, ids=["-".join(way) for way in WAYS])
-def test_page_is_whole_and_stays_at_home(visit, path, place, viewport, scheme):
-    with visit(path, place, viewport, scheme) as page:
-        page.evaluate(UNFOLD)
-        assert page.locator("mjx-merror").count() == 0, page.locator("mjx-merror").first.get_attribute("title")
-        broken = page.eval_on_selector_all(
-            ".bd-article img", "images => images.filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
-        )
-        assert not broken
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
-        assert page.evaluate(STICKING_OUT) == []
-        text, paper = (
-            page.evaluate(f"getComputedStyle(document.body).{part}.match(/\\d+/g).map(Number)")
-            for part in ("color", "backgroundColor")
-        )
-        assert (sum(paper[:3]) < sum(text[:3])) == (scheme == "dark")
+@on_pages(*((path, *way) for path in PAGES for way in (PHONE, DESKTOP)), *FRONT)
+def test_page_is_whole_and_stays_at_home(opened):
+    page, *_, scheme = opened
+    page.evaluate(UNFOLD)
+    assert page.locator("mjx-merror").count() == 0, page.locator("mjx-merror").first.get_attribute("title")
+    broken = page.eval_on_selector_all(
+        ".bd-article img", "images => images.filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+    )
+    assert not broken
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert page.evaluate(STICKING_OUT) == []
+    text, paper = (
+        page.evaluate(f"getComputedStyle(document.body).{part}.match(/\\d+/g).map(Number)")
+        for part in ("color", "backgroundColor")
+    )
+    assert (sum(paper[:3]) < sum(text[:3])) == (scheme == "dark")
 
 
 @every_page
@@ -113,36 +129,36 @@ def test_page_says_what_it_is_when_shared(path):
     assert picture.netloc or (SITE / path).parent.joinpath(picture.path).is_file()
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if parsed(path).select(".kx-explore")])
-def test_every_slider_moves_by_keyboard(visit, path):
-    with visit(path) as page:
-        page.evaluate(UNFOLD)
-        for figure in page.locator(".kx-explore").all():
-            image = figure.locator("img")
-            for control in figure.locator("input, select").all():
-                name = figure.get_by_label(
-                    page.evaluate("element => element.labels[0].innerText", control.element_handle())
-                )
-                assert name.count(), "a control has no label"
-                before = image.get_attribute("src"), image.get_attribute("alt")
-                kind = control.evaluate("element => element.type")
-                control.focus()
-                if kind == "range":
-                    # A step at a time: two neighbouring frames may look alike, a whole slide may not.
-                    keys = ["ArrowRight"] * 3 if control.input_value() != control.get_attribute("max") else ["Home"]
-                elif kind == "checkbox":
-                    keys = ["Space"]
-                else:
-                    last = control.evaluate("element => element.selectedIndex === element.options.length - 1")
-                    keys = ["ArrowUp" if last else "ArrowDown"]
-                for key in keys:
-                    page.keyboard.press(key)
-                page.wait_for_function(
-                    "([image, src]) => image.getAttribute('src') !== src && image.complete && image.naturalWidth > 0",
-                    arg=[image.element_handle(), before[0]],
-                    timeout=10_000,
-                )
-                assert image.get_attribute("alt") not in ("", before[1])
+@on_pages(*pages_with(".kx-explore", PHONE))
+def test_every_slider_moves_by_keyboard(opened):
+    page = opened[0]
+    page.evaluate(UNFOLD)
+    for figure in page.locator(".kx-explore").all():
+        image = figure.locator("img")
+        for control in figure.locator("input, select").all():
+            name = figure.get_by_label(
+                page.evaluate("element => element.labels[0].innerText", control.element_handle())
+            )
+            assert name.count(), "a control has no label"
+            before = image.get_attribute("src"), image.get_attribute("alt")
+            kind = control.evaluate("element => element.type")
+            control.focus()
+            if kind == "range":
+                # A step at a time: two neighbouring frames may look alike, a whole slide may not.
+                keys = ["ArrowRight"] * 3 if control.input_value() != control.get_attribute("max") else ["Home"]
+            elif kind == "checkbox":
+                keys = ["Space"]
+            else:
+                last = control.evaluate("element => element.selectedIndex === element.options.length - 1")
+                keys = ["ArrowUp" if last else "ArrowDown"]
+            for key in keys:
+                page.keyboard.press(key)
+            page.wait_for_function(
+                "([image, src]) => image.getAttribute('src') !== src && image.complete && image.naturalWidth > 0",
+                arg=[image.element_handle(), before[0]],
+                timeout=10_000,
+            )
+            assert image.get_attribute("alt") not in ("", before[1])
 
 
 # Of every badge: its word, the visible text of its panel, and where that ends.
@@ -152,58 +168,64 @@ PANELS = """() => [...document.querySelectorAll("details.kx-badge")].map((badge)
 })"""
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if parsed(path).select(".kx-badge")])
-def test_every_badge_opens(visit, path):
-    with visit(path, viewport="phone") as page:
-        page.evaluate(UNFOLD)
-        assert not any(panel for _, panel, _ in page.evaluate(PANELS))
-        page.evaluate("document.querySelectorAll('details.kx-badge').forEach((badge) => { badge.open = true; })")
-        for word, panel, right in page.evaluate(PANELS):
-            # The panel says the word of the badge again, and how it was earned; it fits the screen.
-            assert word.split()[0] in panel and len(panel) > 40
-            assert right <= page.viewport_size["width"]
+@on_pages(*pages_with(".kx-badge", PHONE))
+def test_every_badge_opens(opened):
+    page = opened[0]
+    page.evaluate(UNFOLD)
+    assert not any(panel for _, panel, _ in page.evaluate(PANELS))
+    page.evaluate("document.querySelectorAll('details.kx-badge').forEach((badge) => { badge.open = true; })")
+    for word, panel, right in page.evaluate(PANELS):
+        # The panel says the word of the badge again, and how it was earned; it fits the screen.
+        assert word.split()[0] in panel and len(panel) > 40
+        assert right <= page.viewport_size["width"]
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if parsed(path).select(".kx-badge")])
-def test_badges_open_and_close_by_keyboard(visit, path):
-    with visit(path) as page:
-        kinds = {" ".join(badge["class"]) for badge in parsed(path).select("details.kx-badge")}
-        for kind in kinds:
-            badge = page.locator("details." + ".".join(kind.split())).first
-            if not badge.is_visible():
-                continue
-            for is_open in (True, False):
-                badge.locator("summary").press("Enter")
-                assert badge.evaluate("badge => badge.nextElementSibling.checkVisibility()") == is_open
+@on_pages(*pages_with(".kx-badge", DESKTOP))
+def test_badges_open_and_close_by_keyboard(opened):
+    page, path, *_ = opened
+    kinds = {" ".join(badge["class"]) for badge in parsed(path).select("details.kx-badge")}
+    for kind in kinds:
+        badge = page.locator("details." + ".".join(kind.split())).first
+        if not badge.is_visible():
+            continue
+        for is_open in (True, False):
+            badge.locator("summary").press("Enter")
+            assert badge.evaluate("badge => badge.nextElementSibling.checkVisibility()") == is_open
 
 
 @pytest.mark.parametrize("place", ["folder", "server"])
 def test_search_finds_every_chapter_by_its_titles(visit, place):
-    for chapter in written():
-        for query in (chapter["title_zh"], chapter["title"]):
-            assert chapter["page"] in found(visit, query, place)[:2], query
+    titles = {chapter[title]: chapter["page"] for chapter in written() for title in ("title_zh", "title")}
+    found = search(visit, *titles, place=place)
+    assert {query: page for query, page in titles.items() if page not in found[query][:2]} == {}
 
 
-@pytest.mark.parametrize("query", ["夹角", "随机向量", "两个随机向量的夹角", "random angle"])
-def test_search_finds_a_chapter_by_part_of_its_title(visit, query):
-    assert found(visit, query)[0] == "book/geometry-probability/random-angles.html"
+def test_search_finds_a_chapter_by_part_of_its_title(visit):
+    found = search(visit, "夹角", "随机向量", "两个随机向量的夹角", "random angle")
+    assert {pages[0] for pages in found.values()} == {"book/geometry-probability/random-angles.html"}
 
 
 def test_search_finds_the_author_in_both_scripts(visit):
-    assert found(visit, "苏剑林") and found(visit, "Jianlin")
+    assert all(search(visit, "苏剑林", "Jianlin").values())
 
 
 def test_search_says_when_there_is_nothing(visit):
-    assert found(visit, "麒麟") == []
+    assert search(visit, "麒麟") == {"麒麟": []}
 
 
-def found(visit, query: str, place: str = "folder") -> list[str]:
-    """The pages that the search page lists, best first."""
-    with visit(f"search.html?q={quote(query)}", place) as page:
-        page.wait_for_function("document.querySelector('#search-results .search-summary')?.innerText")
-        links = page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
-        start = page.url.partition("search.html")[0]
-    return [urlsplit(link.removeprefix(start)).path for link in links]
+def search(visit, *queries: str, place: str = "folder") -> dict[str, list[str]]:
+    """The pages that the search page lists for each query, best first; all queries at once, each in a tab of its own."""
+    found = {}
+    with visit("search.html", place) as page:
+        start = page.url.removesuffix("search.html")
+        tabs = [page.context.new_page() for _ in queries]
+        for tab, query in zip(tabs, queries, strict=True):
+            tab.goto(f"{start}search.html?q={quote(query)}", wait_until="commit")
+        for tab, query in zip(tabs, queries, strict=True):
+            tab.wait_for_function("document.querySelector('#search-results .search-summary')?.innerText")
+            links = tab.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
+            found[query] = [urlsplit(link.removeprefix(start)).path for link in links]
+    return found
 
 
 def test_search_can_be_reached_from_the_keyboard(visit):
@@ -232,19 +254,23 @@ def test_the_front_page_loads_no_formula_machinery():
     assert not [tag["src"] for tag in parsed("book/index.html").select("script[src]") if "mathjax" in tag["src"]]
 
 
-@pytest.mark.parametrize("path", [chapter["page"] for chapter in written()])
-def test_paper_shows_the_text_and_the_first_frames(visit, path):
-    with visit(path, scheme="dark") as page:
-        page.emulate_media(media="print")
-        for furniture in (".bd-sidebar-primary", ".bd-header-article", ".bd-sidebar-secondary", ".kx-controls"):
-            assert not any(part.is_visible() for part in page.locator(furniture).all()), furniture
-        assert page.locator("h1").last.is_visible()
-        assert all(figure.is_visible() for figure in page.locator(".kx-explore img").all())
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
-            "rgb(255, 255, 255)",
-            "rgba(0, 0, 0, 0)",
-        )
-        assert len(page.pdf()) > 20_000
+@on_pages(*((chapter["page"], *DESKTOP) for chapter in written()))
+def test_paper_shows_the_text_and_the_first_frames(opened):
+    page = opened[0]
+    page.emulate_media(media="print", color_scheme="dark")
+    for furniture in (".bd-sidebar-primary", ".bd-header-article", ".bd-sidebar-secondary", ".kx-controls"):
+        assert not any(part.is_visible() for part in page.locator(furniture).all()), furniture
+    assert page.locator("h1").last.is_visible()
+    assert all(figure.is_visible() for figure in page.locator(".kx-explore img").all())
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
+        "rgb(255, 255, 255)",
+        "rgba(0, 0, 0, 0)",
+    )
+
+
+def test_a_page_can_be_printed(visit):
+    with visit("book/index.html") as page:
+        assert page.pdf().startswith(b"%PDF")
 
 
 def test_the_ledger_leads_to_every_equation():

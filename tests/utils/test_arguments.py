@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kexue_utils.arguments import floating, is_tensor, reals
+from kexue_utils.arguments import floating, is_tensor, points, reals
 
 
 def test_numbers_and_lists_become_arrays_of_their_own_shape():
@@ -64,3 +64,22 @@ def test_floating_keeps_the_library_and_the_precision():
 def test_floating_refuses_what_is_no_real_number_by_name(value):
     with pytest.raises(TypeError, match="x must be real numbers"):
         floating("x", value)
+
+
+def test_points_are_finite_clouds_in_their_own_library():
+    assert points("X", [[1, 2]]).dtype == np.float64
+    assert points("X", torch.ones(5, 3, 2)).shape == (5, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (np.ones(3), ValueError, r"X must have shape \(..., N, n\), got \(3,\)"),
+        (np.ones((0, 2)), ValueError, r"X must have shape \(..., N, n\), got \(0, 2\)"),
+        (torch.tensor([[1.0, torch.inf]]), ValueError, "X must be finite, got NaN or infinity"),
+        ([["a", "b"]], TypeError, "X must be real numbers"),
+    ],
+)
+def test_what_is_no_cloud_is_refused_by_name(value, error, message):
+    with pytest.raises(error, match=message):
+        points("X", value)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+
+from .arguments import is_tensor, points, reals
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +77,7 @@ def hub_counts(
     >>> print(hub_counts([[-11.0], [-10.0], [0.0], [10.0], [11.0]], k=1))  # nobody names the one in the middle
     [1 2 0 1 1]
     """
-    X = _points(X)
+    X = points("X", X)
     N = X.shape[-2]
     for name, value in (("k", k), ("chunk", chunk)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
@@ -95,7 +97,7 @@ def hub_counts(
         raise ValueError(f'metric must be "l2" or "cosine", got {metric!r}')
     clouds = X.reshape(-1, N, X.shape[-1])
     counts = [_counts(cloud, k, chunk) for cloud in clouds]
-    stacked = sys.modules["torch"].stack(counts) if _is_tensor(X) else np.stack(counts)
+    stacked = sys.modules["torch"].stack(counts) if is_tensor(X) else np.stack(counts)
     return stacked.reshape(X.shape[:-1])
 
 
@@ -121,7 +123,9 @@ def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float
     Raises
     ------
     ValueError
-        If k or v is out of range, or an argument is NaN.
+        If k or v is out of range, an argument is NaN, or the shapes do not broadcast.
+    TypeError
+        If an argument is not real numbers.
 
     Notes
     -----
@@ -133,9 +137,7 @@ def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float
     >>> print(hub_rate([-3, 0, 3], 1000, 10, 2).round(4))
     [2.332562e+02 2.192600e+00 3.000000e-04]
     """
-    g, N, k, v = (np.asarray(value, dtype=np.float64) for value in (g, N, k, v))
-    if np.isnan(g).any():
-        raise ValueError("g must be numbers, got NaN")
+    g, N, k, v = reals(finite=False, g=g, N=N, k=k, v=v)
     if not ((k > 0) & (k < N - 1)).all():
         raise ValueError(f"k must be in 0 < k < N - 1, got k = {k} and N = {N}")
     if not (np.isfinite(v) & (v >= 0)).all():
@@ -222,7 +224,7 @@ def _counts(X: Any, k: int, chunk: int) -> Any:
         distance = squares - 2 * voters @ X.T  # without the voter's own square, which does not change its ranking
         rows = range(len(voters))
         distance[rows, range(start, start + len(voters))] = float("inf")
-        if _is_tensor(X):
+        if is_tensor(X):
             nearest = distance.topk(k + 1, dim=1, largest=False)
             named, kth, next_one = nearest.indices[:, :k], nearest.values[:, k - 1 : k], nearest.values[:, k:]
         else:
@@ -235,32 +237,6 @@ def _counts(X: Any, k: int, chunk: int) -> Any:
             total = total + chosen.sum(0)
         else:
             total = total + (
-                named.flatten().bincount(minlength=N) if _is_tensor(X) else np.bincount(named.ravel(), minlength=N)
+                named.flatten().bincount(minlength=N) if is_tensor(X) else np.bincount(named.ravel(), minlength=N)
             )
     return total
-
-
-def _is_tensor(x: Any) -> TypeGuard[Tensor]:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
-
-
-def _points(X: Any) -> Any:
-    """X as a floating-point array or tensor of shape (..., N, n), finite."""
-    if _is_tensor(X):
-        torch = sys.modules["torch"]
-        if X.is_complex() or X.dtype == torch.bool:
-            raise TypeError(f"X must be real numbers, got dtype {X.dtype}")
-        X = X if X.is_floating_point() else X.to(torch.get_default_dtype())
-        finite = torch.isfinite(X)
-    else:
-        X = np.asarray(X)
-        if X.dtype.kind not in "iuf":
-            raise TypeError(f"X must be real numbers, got dtype {X.dtype}")
-        X = X if X.dtype.kind == "f" else X.astype(np.float64)
-        finite = np.isfinite(X)
-    if X.ndim < 2:
-        raise ValueError(f"X must have shape (..., N, n), got {tuple(X.shape)}")
-    if not bool(finite.all()):
-        raise ValueError("X must be finite, got NaN or infinity")
-    return X

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import numbers
-import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from .arguments import floating, is_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -40,8 +41,8 @@ def multilabel_softmax(
 
     Parameters
     ----------
-    scores : array or tensor, shape (..., n), floating point
-        Any real numbers.
+    scores : array or tensor, shape (..., n)
+        Any real numbers; integers become the library's default float.
     labels : array or tensor, shape (..., n)
         0 or 1, or probabilities in between. For soft labels alone in their bracket the best score is ``logit(t) / 2``.
     threshold : float, array or tensor, shape (...)
@@ -59,7 +60,7 @@ def multilabel_softmax(
     ValueError
         If the shapes differ, a score is NaN or infinite, a label lies outside [0, 1], or the reduction is unknown.
     TypeError
-        If the scores are not floating point, or NumPy and torch are mixed.
+        If the scores are not real numbers, or NumPy and torch are mixed.
 
     Notes
     -----
@@ -76,7 +77,7 @@ def multilabel_softmax(
     """
     xp, scores, labels = _scores_and_labels(scores, labels)
     reduce = _reduction(reduction)
-    threshold = xp.as_tensor(threshold).to(scores) if _is_tensor(scores) else np.asarray(threshold, scores.dtype)
+    threshold = xp.as_tensor(threshold).to(scores) if is_tensor(scores) else np.asarray(threshold, scores.dtype)
     if threshold.shape not in ((), scores.shape[:-1]):
         raise ValueError(
             f"threshold must be one number or have the batch shape {tuple(scores.shape[:-1])} of the scores, got shape {tuple(threshold.shape)}"
@@ -102,8 +103,8 @@ def pairwise_ranking(
 
     Parameters
     ----------
-    scores : array or tensor, shape (..., n), floating point
-        Any real numbers.
+    scores : array or tensor, shape (..., n)
+        Any real numbers; integers become the library's default float.
     labels : array or tensor, shape (..., n)
         0 or 1.
     gamma : float, positive
@@ -123,7 +124,7 @@ def pairwise_ranking(
         If the shapes differ, a score is NaN or infinite, a label is neither 0 nor 1, gamma is not positive, margin is not finite, or
         the reduction is unknown.
     TypeError
-        If the scores are not floating point, or NumPy and torch are mixed.
+        If the scores are not real numbers, or NumPy and torch are mixed.
 
     Notes
     -----
@@ -158,7 +159,7 @@ def log_elementary_symmetric(log_x: ArrayLike | Tensor, k: int) -> Any:
 
     Parameters
     ----------
-    log_x : array or tensor, shape (..., n), floating point
+    log_x : array or tensor, shape (..., n)
         Finite: logarithms of positive numbers.
     k : int
         Highest order, at least 0.
@@ -172,7 +173,7 @@ def log_elementary_symmetric(log_x: ArrayLike | Tensor, k: int) -> Any:
     ValueError
         If k is negative, or an entry is NaN or infinite.
     TypeError
-        If k is not an integer or log_x is not floating point.
+        If k is not an integer or log_x is not real numbers.
 
     Notes
     -----
@@ -190,7 +191,7 @@ def log_elementary_symmetric(log_x: ArrayLike | Tensor, k: int) -> Any:
         raise TypeError(f"k must be an integer, got {k!r}")
     if k < 0:
         raise ValueError(f"k must be at least 0, got {k}")
-    xp, log_x = _floating("log_x", log_x)
+    xp, log_x = _finite("log_x", log_x)
     first = log_x[..., :1]
     # Only the orders that exist so far are kept: logaddexp of two minus infinities has no gradient.
     log_z = xp.zeros_like(first)
@@ -205,17 +206,9 @@ def log_elementary_symmetric(log_x: ArrayLike | Tensor, k: int) -> Any:
 # Input, and what NumPy and torch call differently -------------------------------------------------------------------
 
 
-def _is_tensor(x: Any) -> TypeGuard[Tensor]:
-    return "torch" in sys.modules and isinstance(x, sys.modules["torch"].Tensor)
-
-
-def _floating(name: str, x: Any) -> tuple[ModuleType, Any]:
-    """The namespace and the values: floating point, finite, at least one along the last axis."""
-    xp = sys.modules["torch"] if _is_tensor(x) else np
-    if not _is_tensor(x):
-        x = np.asarray(x)
-    if not (x.is_floating_point() if _is_tensor(x) else x.dtype.kind == "f"):
-        raise TypeError(f"{name} must be floating point, got {x.dtype}")
+def _finite(name: str, x: Any) -> tuple[ModuleType, Any]:
+    """The library and the values, finite and at least one along the last axis."""
+    x, xp = floating(name, x)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"{name} must have shape (..., n) with n at least 1, got {tuple(x.shape)}")
     if not bool(xp.isfinite(x).all()):
@@ -224,10 +217,10 @@ def _floating(name: str, x: Any) -> tuple[ModuleType, Any]:
 
 
 def _scores_and_labels(scores: Any, labels: Any) -> tuple[ModuleType, Any, Any]:
-    xp, scores = _floating("scores", scores)
-    if _is_tensor(scores) != _is_tensor(labels) and (_is_tensor(labels) or isinstance(labels, np.ndarray)):
+    xp, scores = _finite("scores", scores)
+    if is_tensor(scores) != is_tensor(labels) and (is_tensor(labels) or isinstance(labels, np.ndarray)):
         raise TypeError(f"scores and labels must both be NumPy or both torch, got {type(scores)} and {type(labels)}")
-    labels = xp.as_tensor(labels).to(scores) if _is_tensor(scores) else np.asarray(labels, scores.dtype)
+    labels = xp.as_tensor(labels).to(scores) if is_tensor(scores) else np.asarray(labels, scores.dtype)
     if scores.shape != labels.shape:
         raise ValueError(
             f"labels must have the shape of the scores, got {tuple(labels.shape)} for scores of shape {tuple(scores.shape)}"
@@ -255,11 +248,11 @@ def _log(xp: ModuleType, t: Any) -> Any:
 
 
 def _logsumexp(xp: ModuleType, x: Any) -> Any:
-    return xp.logsumexp(x, -1) if _is_tensor(x) else np.logaddexp.reduce(x, axis=-1)
+    return xp.logsumexp(x, -1) if is_tensor(x) else np.logaddexp.reduce(x, axis=-1)
 
 
 def _log_one_plus_sum(xp: ModuleType, x: Any) -> Any:
     """log(1 + sum of exp(x)): to full precision where it is small, and with gradient 0, not NaN, where every x is -inf."""
-    value = x.detach() if _is_tensor(x) else x
+    value = x.detach() if is_tensor(x) else x
     largest = xp.amax(value, -1).clip(0)
     return largest + xp.log1p(xp.exp(x - largest[..., None]).sum(-1) + xp.expm1(-largest))
