@@ -1,4 +1,4 @@
-"""Checks of arguments that the subject modules share: real numbers in, or an error that names the argument."""
+"""Checks of arguments that the subject modules share: numbers in, or an error that names the argument."""
 
 from __future__ import annotations
 
@@ -78,6 +78,21 @@ def floating(name: str, x: Any) -> tuple[Any, ModuleType]:
     if x.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be real numbers, got dtype {x.dtype}")
     return (x if x.dtype.kind == "f" else x.astype(np.float64)), np
+
+
+def integer(name: str, value: Any, least: int | None = None) -> int:
+    """`value` as a Python int, after a check that it is an integer (True and 3.0 are none), `least` or more.
+
+    Raises
+    ------
+    TypeError : anything but an int or a NumPy integer.
+    ValueError : below `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if least is not None and value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
 
 
 def points(name: str, X: Any) -> Any:

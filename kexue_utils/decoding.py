@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import floating, is_tensor
+from .arguments import floating, integer, is_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -214,7 +214,7 @@ def loop_bounds(P: Chain, weights: Chain | None = None, *, max_k: int = 1000) ->
     """
     P, xp = _chain(P)
     weights = _weights(weights, P, xp)
-    max_k = _positive_integer("max_k", max_k)
+    max_k = integer("max_k", max_k, least=1)
     n = P.shape[-1]
     rho = loop_radius(P)
     infinite = _certain_cycle(P * P, xp).any(-1)
@@ -328,7 +328,7 @@ def truncate(P: Chain, top_k: int | None = None, top_p: float | None = None, tem
         raise ValueError(f"P must have shape (..., n) with n >= 1, got {tuple(P.shape)}")
     _require_probabilities("P", P, xp)
     if top_k is not None:
-        top_k = _positive_integer("top_k", top_k)
+        top_k = integer("top_k", top_k, least=1)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be in 0 < top_p <= 1, got {top_p}")
     if not 0 < temperature < np.inf:
@@ -395,9 +395,7 @@ def merge_pair(P: Chain, i: int, j: int) -> Any:
     P, xp = _chain(P)
     n = P.shape[-1]
     for name, token in (("i", i), ("j", j)):
-        if isinstance(token, bool) or not isinstance(token, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {token!r}")
-        if not 0 <= token < n:
+        if not 0 <= integer(name, token) < n:
             raise ValueError(f"{name} must be a token, 0 <= {name} < {n}, got {token}")
     if i == j:
         raise ValueError(f"i and j must be two different tokens, got {i} twice")
@@ -442,7 +440,7 @@ def square_starts(tokens: Chain, k: int) -> Any:
     [False  True  True]
     """
     tokens, xp = _tokens(tokens)
-    k = _positive_integer("k", k)
+    k = integer("k", k, least=1)
     length = max(tokens.shape[-1] - k, 0)
     # k + 1 equal pairs in a row, not k: the square ends with its first token.
     mismatches = (tokens[..., k:] != tokens[..., :length]).cumsum(-1)
@@ -482,7 +480,7 @@ def count_squares(tokens: Chain, max_k: int) -> Any:
     [3 1 0]
     """
     tokens, xp = _tokens(tokens)
-    max_k = _positive_integer("max_k", max_k)
+    max_k = integer("max_k", max_k, least=1)
     return xp.stack([square_starts(tokens, k).sum(-1) for k in range(1, max_k + 1)], -1)
 
 
@@ -589,11 +587,3 @@ def _tokens(tokens: Any) -> tuple[Any, ModuleType]:
     if tokens.ndim < 1:
         raise ValueError("tokens must have shape (..., T), got a single number")
     return tokens, xp
-
-
-def _positive_integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return int(value)

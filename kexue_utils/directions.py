@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from .arguments import is_tensor, points, reals, require
+from .arguments import integer, is_tensor, points, reals, require
 
 if TYPE_CHECKING:
     import torch
@@ -334,10 +334,7 @@ def random_directions(
     ((5, 1000), True)
     """
     for name, value in (("N", N), ("n", n)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+        integer(name, value, least=1)
     if dtype not in (None, "float64", "float32"):
         raise ValueError(f'dtype must be "float64" or "float32", got {dtype!r}')
 

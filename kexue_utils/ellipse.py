@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from .arguments import reals, require
+from .arguments import integer, reals, require
 
 Floats: TypeAlias = "np.float64 | NDArray[np.float64]"
 Sheet: TypeAlias = tuple[ArrayLike, ArrayLike]
@@ -361,10 +361,7 @@ def seam(a: ArrayLike, b: ArrayLike, other: Sheet | None = None, *, n: int = 201
     kexue_utils.ellipse.NotGluable: the sheets do not fit: at arc length s = 1.21068 of 2.42211 ...
     """
     a, b = reals(finite=True, a=a, b=b)
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(f"n must be an integer, got {n!r}")
-    if n < 2:
-        raise ValueError(f"n must be at least 2, got {n}")
+    n = integer("n", n, least=2)
     c, d, L = _second_sheet(a, b, other)
     a, b, c, d, L = (v[..., None] for v in np.broadcast_arrays(a, b, c, d, L))
     panels = (n - 1) * -(-_PANELS // (n - 1))
@@ -589,10 +586,7 @@ def cut_out(a: float, b: float, other: tuple[float, float] | None = None, *, mar
     a, b = reals(finite=True, a=a, b=b)
     if a.ndim or b.ndim:
         raise TypeError(f"a and b must be single numbers, got shapes {a.shape} and {b.shape}")
-    if isinstance(marks, bool) or not isinstance(marks, int | np.integer):
-        raise TypeError(f"marks must be an integer, got {marks!r}")
-    if marks < 3:
-        raise ValueError(f"marks must be at least 3 on a quarter, got {marks}")
+    marks = integer("marks", marks, least=3)
     c, d, _ = _second_sheet(a, b, other)
     if c.ndim or d.ndim:
         raise TypeError(f"other must be a pair of single numbers, got shapes {c.shape} and {d.shape}")

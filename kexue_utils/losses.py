@@ -8,14 +8,13 @@ of the scores, on their device. Losses are in nats, of one sample: the labels of
 from __future__ import annotations
 
 import math
-import numbers
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import floating, is_tensor
+from .arguments import floating, integer, is_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -187,10 +186,7 @@ def log_elementary_symmetric(log_x: ArrayLike | Tensor, k: int) -> Any:
     >>> np.exp(log_elementary_symmetric(np.log([1.0, 2.0, 3.0]), 4)).round(12).tolist()
     [1.0, 6.0, 11.0, 6.0, 0.0]
     """
-    if isinstance(k, bool) or not isinstance(k, numbers.Integral):
-        raise TypeError(f"k must be an integer, got {k!r}")
-    if k < 0:
-        raise ValueError(f"k must be at least 0, got {k}")
+    k = integer("k", k, least=0)
     xp, log_x = _finite("log_x", log_x)
     first = log_x[..., :1]
     # Only the orders that exist so far are kept: logaddexp of two minus infinities has no gradient.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from .arguments import is_tensor, points, reals
+from .arguments import integer, is_tensor, points, reals
 
 if TYPE_CHECKING:
     import torch
@@ -79,13 +79,9 @@ def hub_counts(
     """
     X = points("X", X)
     N = X.shape[-2]
-    for name, value in (("k", k), ("chunk", chunk)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
+    k, chunk = integer("k", k), integer("chunk", chunk, least=1)
     if not 1 <= k < N:
         raise ValueError(f"k must be in 1 <= k < N = {N}, got {k}")
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
     if metric == "cosine":
         lengths = (X**2).sum(-1) ** 0.5
         if bool((lengths == 0).any()):

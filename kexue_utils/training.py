@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import integer
+
 if TYPE_CHECKING:
     import torch
 
@@ -213,10 +215,7 @@ def fit(
     >>> losses[:3].tolist(), x.tolist()
     ([18.0, 4.5, 1.125], [3.0, 3.0])
     """
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
-        raise TypeError(f"steps must be an integer, got {steps!r}")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    integer("steps", steps, least=1)
     if scheduler is not None and optimizer is None:
         raise ValueError("scheduler needs the optimizer whose learning rate it sets, got optimizer=None")
 
@@ -257,11 +256,10 @@ def _torch() -> ModuleType:
 
 
 def _checked_seed(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
+    seed = integer("seed", seed)
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in 0 <= seed < 2**32, got {seed}")
-    return int(seed)
+    return seed
 
 
 def _as_numbers(loss: Any) -> NDArray[np.float64]:

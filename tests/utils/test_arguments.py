@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kexue_utils.arguments import floating, is_tensor, points, reals
+from kexue_utils.arguments import floating, integer, is_tensor, points, reals
 
 
 def test_numbers_and_lists_become_arrays_of_their_own_shape():
@@ -83,3 +83,21 @@ def test_points_are_finite_clouds_in_their_own_library():
 def test_what_is_no_cloud_is_refused_by_name(value, error, message):
     with pytest.raises(error, match=message):
         points("X", value)
+
+
+def test_integer_takes_whole_numbers_of_python_and_numpy():
+    assert integer("k", 3) == integer("k", np.int64(3), least=3) == 3
+    assert type(integer("k", np.int8(3))) is int
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (3.0, TypeError, "k must be an integer, got 3.0"),
+        (True, TypeError, "k must be an integer, got True"),
+        (0, ValueError, "k must be at least 1, got 0"),
+    ],
+)
+def test_what_is_no_such_integer_is_refused_by_name(value, error, message):
+    with pytest.raises(error, match=message):
+        integer("k", value, least=1)
