@@ -1,15 +1,22 @@
-"""How figures look: one palette, one size, the same bytes at every build.
+"""How figures and tables look: one palette, one size, the same bytes at every build.
 
 Colours are those of Okabe and Ito, which stay apart for colour-blind readers (https://jfly.uni-koeln.de/color/).
 The book draws on a transparent background, and its pages invert figures in dark mode; a live notebook draws on
 white, because nothing is known about the page behind it.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from cycler import cycler
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 BLACK = "#000000"
 BLUE = "#0072B2"
@@ -116,3 +123,48 @@ def figure(rows: int = 1, columns: int = 1, *, height: float = 3.75, width: floa
     if not (0 < height < 20 and 0 < width < 20):
         raise ValueError(f"height and width are inches between 0 and 20; got height={height}, width={width}")
     return plt.subplots(rows, columns, figsize=(width, height), **subplots)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str | None = None) -> Markdown:
+    """A table of the book, for the end of a cell or for `display`.
+
+    Parameters
+    ----------
+    header : list of str
+        Markdown, so that ``$n$`` is a formula; an empty string leaves a column without a name.
+    rows : lists as long as the header
+        Cells are written with ``str``: format numbers to the digits that are true.
+    align : str, optional
+        A letter for each column: l, c or r. Default: the first to the left, all others, which are numbers, to the right.
+
+    Returns
+    -------
+    IPython.display.Markdown
+
+    Raises
+    ------
+    ValueError
+        If a row or `align` is not as long as the header, or a cell contains ``|``, which would end it (write ``\\lvert``).
+
+    Examples
+    --------
+    >>> print(table(["$n$", "$n!$"], [(3, 6), (4, 24)]).data)
+    | $n$ | $n!$ |
+    |:--|--:|
+    | 3 | 6 |
+    | 4 | 24 |
+    """
+    from IPython.display import Markdown
+
+    align = "l" + "r" * (len(header) - 1) if align is None else align
+    if len(align) != len(header) or not set(align) <= set("lcr"):
+        raise ValueError(f"align must be {len(header)} letters out of l, c, r, got {align!r}")
+    lines = [header, *rows]
+    for cells in lines:
+        if len(cells) != len(header):
+            raise ValueError(f"rows must have {len(header)} cells like the header, got {len(cells)}: {cells}")
+        if any("|" in str(cell) for cell in cells):
+            raise ValueError(f"rows must have no | inside a cell, got {cells}")
+    rule = "|".join({"l": ":--", "c": ":-:", "r": "--:"}[letter] for letter in align)
+    first, *rest = (f"| {' | '.join(map(str, cells))} |" for cells in lines)
+    return Markdown("\n".join([first, f"|{rule}|", *rest]))

@@ -82,3 +82,22 @@ def test_a_grid_of_axes_keeps_the_width():
 def test_a_height_that_is_not_in_inches_is_refused(height):
     with pytest.raises(ValueError, match=f"inches.*height={height}"):
         style.figure(height=height)
+
+
+def test_a_table_is_markdown_with_the_columns_aligned():
+    shown = style.table(["", "$p$", "seeds"], [("a", 0.5, "1, 2"), ("b", 1, "3, 4")], align="lrc")
+    assert shown.data.splitlines() == ["|  | $p$ | seeds |", "|:--|--:|:-:|", "| a | 0.5 | 1, 2 |", "| b | 1 | 3, 4 |"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "align", "message"),
+    [
+        ([(1,)], None, "rows must have 2 cells like the header, got 1"),
+        ([(1, "|x|")], None, "no | inside a cell"),
+        ([(1, 2)], "lrr", "align must be 2 letters"),
+        ([(1, 2)], "lx", "align must be 2 letters out of l, c, r"),
+    ],
+)
+def test_a_table_that_would_fall_apart_is_refused(rows, align, message):
+    with pytest.raises(ValueError, match=message.replace("|", r"\|")):
+        style.table(["a", "b"], rows, align)
