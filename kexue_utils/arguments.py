@@ -114,4 +114,4 @@ def points(name: str, X: Any) -> Any:
 def require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], expected: str) -> None:
     """Raise ValueError with the first entry of `array` that is not `valid`."""
     if not valid.all():
-        raise ValueError(f"{name} must be {expected}, got {array[~valid].flat[0]}")
+        raise ValueError(f"{name} must be {expected}, got {array[~valid].reshape(-1)[0]}")

@@ -27,11 +27,13 @@ Loss: TypeAlias = "float | torch.Tensor | NDArray[Any] | Sequence[float | torch.
 __all__ = ["at_scale", "device", "fit", "full_scale", "generator", "seed_all"]
 
 
-def device() -> torch.device:
+def device(*, float64: bool = False) -> torch.device:
     """Where to compute: ``cuda`` if there is one, else Apple's ``mps``, else ``cpu``.
 
-    mps has no float64, and says so when a tensor is made: an experiment that needs float64 uses
-    ``device() if device().type != "mps" else "cpu"``.
+    Parameters
+    ----------
+    float64 : bool
+        Whether double precision is needed. mps has none, so then the CPU takes its place.
 
     Returns
     -------
@@ -44,13 +46,13 @@ def device() -> torch.device:
 
     Examples
     --------
-    >>> device().type in ("cuda", "mps", "cpu")
-    True
+    >>> device().type in ("cuda", "mps", "cpu"), device(float64=True).type in ("cuda", "cpu")
+    (True, True)
     """
     torch = _torch()
     if torch.cuda.is_available():
         return torch.device("cuda")
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and not float64:
         return torch.device("mps")
     return torch.device("cpu")
 

@@ -48,6 +48,7 @@ def test_device_prefers_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, expected)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert device() == torch.device(expected)
+    assert device(float64=True) == torch.device({"mps": "cpu"}.get(expected, expected))
 
 
 @pytest.mark.gpu
