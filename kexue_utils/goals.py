@@ -127,7 +127,8 @@ class Goal:
                 argument = self._argument(left, right, strategy)
                 if argument:
                     name = f"{_name(strategy)}, then {argument}" if strategy else argument
-                    yield Closer(name, lambda a, b, s=strategy: bool(self._argument(a, b, s)))
+                    way = strategy, argument
+                    yield Closer(name, lambda a, b, way=way: bool(self._argument(a, b, *way)), way)
             return
         for strategy in by:
             yield Closer(_name(strategy), lambda a, b, s=strategy: s(a - b) == 0)
@@ -146,12 +147,16 @@ class Goal:
     def _shifted(self, side: sp.Expr) -> sp.Expr:
         return strategies.evaluate(strategies.shift(self._evaluated(side), self.conditions))
 
-    def _argument(self, left: sp.Expr, right: sp.Expr, strategy: Strategy | None) -> str | None:
+    def _argument(
+        self, left: sp.Expr, right: sp.Expr, strategy: Strategy | None, argument: str | None = None
+    ) -> str | None:
         left, right = self._evaluated(left), self._evaluated(right)
         gap = left - right if self.relation in (">", ">=") else right - left
         if unfinished(left) or unfinished(right) or unfinished(gap):
             return None
-        return strategies.is_positive(strategy(gap) if strategy else gap, self.conditions, self.relation in ("<", ">"))
+        return strategies.is_positive(
+            strategy(gap) if strategy else gap, self.conditions, self.relation in ("<", ">"), argument
+        )
 
     def _give_up(self, left: sp.Expr, right: sp.Expr) -> NoReturn:
         left, right = self._evaluated(left), self._evaluated(right)
@@ -178,11 +183,10 @@ class Goal:
             else:
                 self._reject_unfaithful(strategy, left - right + sum(self.symbols, sp.Rational(1, 7)))
         if self.relation != "=":
-            try:
-                accepted = Goal(self.label, self.lhs, self.rhs, OPPOSITE[self.relation], self.conditions).close(by)
-            except (CheckFailed, VacuousCheck):
-                return
-            raise VacuousCheck(f"{self.label}: the opposite inequality is accepted as well ({closed_by(accepted)}).")
+            opposite = Goal(self.label, self.lhs, self.rhs, OPPOSITE[self.relation], self.conditions)
+            if all(any(opposite._argument(a, b, *closer.way) for closer in closers) for a, b in opposite.pairs):
+                raise VacuousCheck(f"{self.label}: the opposite inequality is accepted as well ({closed_by(closers)}).")
+            return
         wrong = [side for side in (right + 1, right * sp.Rational(8, 7)) if side not in (left, right)]
         for closer in closers:
             for side in wrong:
@@ -250,6 +254,7 @@ class Closer:
 
     name: str
     closes: Callable[[sp.Expr, sp.Expr], bool]
+    way: tuple[Strategy | None, str] | None = None  # of an inequality: how it was rewritten, and the argument
 
 
 def _difference(d: sp.Expr) -> sp.Expr:

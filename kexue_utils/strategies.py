@@ -359,29 +359,39 @@ def _in_terms_of_positive(symbol: sp.Symbol, interval: sp.Set) -> sp.Expr | None
     return high - p if high.is_finite else None
 
 
-def is_positive(d: sp.Expr, given: Iterable[sp.Basic], strict: bool) -> str | None:
+BY_SIGN = "sign of every factor"
+BY_SLOPE = "starts at or above 0 and increases"
+BY_LEAST = "least value at an end or where the derivative vanishes"
+BY_SOLVING = "the opposite inequality has no solution"
+
+
+def is_positive(d: sp.Expr, given: Iterable[sp.Basic], strict: bool, argument: str | None = None) -> str | None:
     """Name of the argument that shows ``d > 0`` (``d >= 0`` unless `strict`) under the stated bounds; None if none is found.
 
-    Tried in order: the sign that SymPy infers from the assumptions, for `d` as it stands, multiplied out, factored and simplified.
-    For one real symbol then: `d` is smooth, starts at 0 or above at the lower end of its interval and has a positive derivative
-    (found the same way, up to three times); `d` is smooth and nowhere negative at the ends and where its derivative vanishes;
-    and last, the set of solutions of the opposite inequality is empty.
+    Tried in order, or only the `argument` named: the sign that SymPy infers from the assumptions, for `d` as it stands, multiplied
+    out, factored and simplified. For one real symbol then: `d` is smooth, starts at 0 or above at the lower end of its interval and
+    has a positive derivative (found the same way, up to three times); `d` is smooth and nowhere negative at the ends and where its
+    derivative vanishes; and last, the set of solutions of the opposite inequality is empty.
     """
     given = list(given)
-    if _sign_follows(d, given, strict):
-        return "sign of every factor"
+
+    def tried(name: str) -> bool:
+        return argument in (None, name)
+
+    if tried(BY_SIGN) and _sign_follows(d, given, strict):
+        return BY_SIGN
     if len(d.free_symbols) != 1:
         return None
     (x,) = d.free_symbols
     interval = bounds(given).get(x, _own_interval(x))
     if not x.is_extended_real or not isinstance(interval, sp.Interval):
         return None
-    if _is_smooth(d, x, interval.interior):
-        if _increasing(d, x, interval, strict, depth=3):
-            return "starts at or above 0 and increases"
-        if _least_value(d, x, interval, strict):
-            return "least value at an end or where the derivative vanishes"
-    return "the opposite inequality has no solution" if _no_violation(d, x, interval, strict) else None
+    if (tried(BY_SLOPE) or tried(BY_LEAST)) and _is_smooth(d, x, interval.interior):
+        if tried(BY_SLOPE) and _increasing(d, x, interval, strict, depth=3):
+            return BY_SLOPE
+        if tried(BY_LEAST) and _least_value(d, x, interval, strict):
+            return BY_LEAST
+    return BY_SOLVING if tried(BY_SOLVING) and _no_violation(d, x, interval, strict) else None
 
 
 def _sign_follows(d: sp.Expr, given: Iterable[sp.Basic], strict: bool) -> bool:
