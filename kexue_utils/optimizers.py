@@ -222,8 +222,10 @@ class HypergradientGains(_Checked):
 
     Notes
     -----
-    As the step size goes to 0 with "product", the sum of all gains plus ``gamma / lr`` times the loss stays constant. With mini-batches
-    successive batches should be drawn independently: the product then has no bias from the noise.
+    As the step size goes to 0 with "product", the sum of all gains plus ``gamma / lr`` times the loss stays constant. Noise
+    in the gradients, as from mini-batches, makes gains decay, even when successive batches are independent: a step follows the
+    noise of its gradient, and the next gradient pulls back. On a parabola of steepness h, with x = lr * gain * h and noise of
+    variance s², the mean of the product is -x s² / (2 - x) once the parameter has settled.
 
     Source: kexue.fm/archives/8968, which simplifies E. Amid, R. Anil, C. Fifty and M. Warmuth, Step-size adaptation using
     exponentiated gradient updates, arXiv:2202.00145.

@@ -46,7 +46,7 @@ def without_formulas(text: str) -> str:
 
 def labels(text: str) -> list[str]:
     text = without_code(text)
-    return re.findall(r"\$\$\s*\(([^)\s]+)\)", text) + re.findall(r"^:label:\s*(eq-\S+)", text, flags=re.MULTILINE)
+    return re.findall(r"^\$\$ *\(([^)\s]+)\)$", text, flags=re.MULTILINE) + re.findall(r"^:label:\s*(eq-\S+)", text, flags=re.MULTILINE)
 
 
 def test_every_written_chapter_is_in_the_table_of_contents():
@@ -120,3 +120,19 @@ def test_a_chapter_has_no_raw_html_and_no_numbers_by_hand(chapter):
 @every_chapter
 def test_pictures_in_the_text_have_words(chapter):
     assert re.findall(r"!\[\s*\]\(", source(chapter)) == []
+
+
+@every_chapter
+def test_what_is_refuted_is_announced_as_false(chapter):
+    text = source(chapter)
+    blocks = re.findall(r"^\$\$\n((?:(?!\$\$).)*?)\n\$\$ \(([^)\s]+)\)", text, flags=re.DOTALL | re.MULTILINE)
+    begun = {name for formula, name in blocks if re.match(r"(\\begin\{\w+\}\s*)?&?\s*\\text\{\(false\)\}", formula)}
+    marked = {name for formula, name in blocks if "(false)" in formula}
+    assert begun == marked == set(re.findall(r"\brefute\(\s*\"(eq-[^\"]+)\"", text))
+
+
+@every_chapter
+def test_badges_name_no_equation_by_its_number(chapter):
+    """Numbers change when an equation is added; names in ``using=`` do not."""
+    texts = re.findall(r"\b(?:step|why)=f?\"([^\"]*)\"|\bdefine\(\s*\"[^\"]+\",\s*\"([^\"]*)\"", source(chapter))
+    assert [words for pair in texts for words in pair if re.search(r"(?<![\w^!)])\(\d{1,3}\)(?!\w)", words)] == []
