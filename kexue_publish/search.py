@@ -16,12 +16,13 @@ HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _RUN = re.compile(f"[{HAN}]+")
 
 # The counterpart of `ChineseAndEnglish.split` for a query; the search page calls `splitQuery`. A single character is
-# only asked for when it stands alone: in a longer run the bigrams already imply it.
+# only asked for when it stands alone: in a longer run the bigrams already imply it. The s of "Ramanujan's" is no word;
+# asked for, together with another word of one or two letters, it would find nothing at all.
 _SPLIT_QUERY = (
     r"""
 var splitQuery = (query) => {
   const han = /[HAN]+/gu;
-  const terms = (query.replace(han, " ").match(/[\p{Letter}\p{Number}_\p{Emoji_Presentation}]+/gu) || []);
+  const terms = (query.replace(han, " ").replace(/['’]s\b/g, "").match(/[\p{Letter}\p{Number}_\p{Emoji_Presentation}]+/gu) || []);
   for (const [run] of query.matchAll(han)) {
     if (run.length === 1) terms.push(run);
     for (let i = 0; i + 1 < run.length; i++) terms.push(run.slice(i, i + 2));

@@ -46,7 +46,9 @@ def without_formulas(text: str) -> str:
 
 def labels(text: str) -> list[str]:
     text = without_code(text)
-    return re.findall(r"^\$\$ *\(([^)\s]+)\)$", text, flags=re.MULTILINE) + re.findall(r"^:label:\s*(eq-\S+)", text, flags=re.MULTILINE)
+    return re.findall(r"\$\$ *\(([^)\s]+)\)$", text, flags=re.MULTILINE) + re.findall(
+        r"^:label:\s*(eq-\S+)", text, flags=re.MULTILINE
+    )
 
 
 def test_every_written_chapter_is_in_the_table_of_contents():
