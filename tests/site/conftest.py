@@ -31,9 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _visit(item: pytest.Item) -> str:
-    """Which visit a test shares: those of one visit stand together."""
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    return "-".join(parameters.get("opened", ()))
+    """Which visit a test shares: those of one visit stand together. Without a site there is nothing to visit."""
+    visit = item.callspec.params.get("opened") if hasattr(item, "callspec") else None
+    return "-".join(visit) if isinstance(visit, tuple) else ""
 
 
 @pytest.fixture(scope="session")
