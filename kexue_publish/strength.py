@@ -432,6 +432,8 @@ def resolution_in_words(kind: str, resolution: float | None) -> str:
     'would have caught a relative error of 0.72 %'
     >>> resolution_in_words("numeric", 1e-12)
     'would have caught a relative error of 10⁻¹²'
+    >>> resolution_in_words("measured", 3.5)
+    'coarse: it tells the sign and the order of magnitude, no more'
     """
     if resolution is None:
         reason = {
@@ -442,6 +444,8 @@ def resolution_in_words(kind: str, resolution: float | None) -> str:
         return f"not applicable: {reason[kind]}" if kind in reason else "not applicable"
     if resolution == 0:
         return "no error in what was checked can pass" if kind == "proved" else "no error can pass in the stated cases"
+    if resolution >= 1:
+        return "coarse: it tells the sign and the order of magnitude, no more"
     return f"would have caught a relative error of {relative_size(resolution)}"
 
 
@@ -449,8 +453,10 @@ def relative_size(size: float) -> str:
     """A relative error as a reader likes it: in percent, or as a power of ten when tiny.
 
     >>> relative_size(0.5), relative_size(3.1), relative_size(2e-9)
-    ('50 %', '310 %', '2·10⁻⁹')
+    ('50 %', 'coarse', '2·10⁻⁹')
     """
+    if size >= 1:
+        return "coarse"
     if size >= 1e-5:
         return f"{100 * size:.0f} %" if size >= 0.1 else f"{100 * size:.2g} %"
     mantissa, exponent = f"{size:.1e}".split("e")
