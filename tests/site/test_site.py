@@ -266,11 +266,7 @@ def test_paper_shows_the_text_and_the_first_frames(opened):
         "rgb(255, 255, 255)",
         "rgba(0, 0, 0, 0)",
     )
-
-
-def test_a_page_can_be_printed(visit):
-    with visit("book/index.html") as page:
-        assert page.pdf().startswith(b"%PDF")
+    assert len(page.pdf()) > 20_000
 
 
 def test_the_ledger_leads_to_every_equation():

@@ -140,7 +140,6 @@ def test_a_hundred_thousand_digits():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_gpu_finds_the_same_digits():
     on_gpu = chudnovsky_pi(100_000, device="cuda")
     assert on_gpu.limbs.is_cuda

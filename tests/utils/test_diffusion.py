@@ -265,7 +265,6 @@ def test_errors_name_the_argument(call, error, words):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_samples_stay_on_the_gpu():
     eps = lambda x, t: gaussian_mixture_eps(x, SCHEDULE.abar[t - 1], SCHEDULE.bbar[t - 1], MEANS, 0.2)  # noqa: E731
     start = torch.randn(5, 2, dtype=torch.float64)

@@ -374,7 +374,6 @@ def test_a_draw_of_zeros_is_a_direction_and_not_nan():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_random_directions_stay_on_the_generators_gpu():
     X = random_directions(10_000, 50, torch.Generator("cuda").manual_seed(0), dtype="float64")
     assert X.is_cuda

@@ -102,7 +102,6 @@ def test_errors_name_the_argument(call, error, words):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_result_stays_on_the_gpu():
     x, y = (torch.tensor(p).cuda() for p in draw(4))
     assert energy_distance(x, y).is_cuda

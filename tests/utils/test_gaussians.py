@@ -504,7 +504,6 @@ def test_whole_numbers_are_not_divided_as_whole_numbers():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_results_stay_on_the_gpu():
     case = pair(13, 4, 10)
     on_gpu = [x.cuda() for x in to_torch(case)]

@@ -20,7 +20,6 @@ from kexue_utils.optimizers import (
 THETA, GRAD, LR = np.array([0.5, 2.0]), np.array([1.0, -0.3]), 0.2
 STEPPED = [0.40936537653899, 2.1236730930907]
 seeds = st.integers(0, 2**32 - 1)
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def relative(expected, tolerance=1e-12):
@@ -345,7 +344,6 @@ def test_dtype_is_kept(dtype):
 
 
 @pytest.mark.gpu
-@needs_gpu
 def test_the_gpu_agrees_with_the_cpu():
     results = {}
     for device in ("cpu", "cuda"):

@@ -11,10 +11,6 @@ import torch
 from kexue_utils import training
 from kexue_utils.training import at_scale, device, fit, full_scale, generator, seed_all
 
-needs_gpu = pytest.mark.skipif(
-    not (torch.cuda.is_available() or torch.backends.mps.is_available()), reason="no accelerator (cuda or mps)"
-)
-
 
 def relative(expected, tolerance):
     """Within a relative tolerance only: pytest.approx alone also lets 1e-12 pass for 1e-64."""
@@ -51,8 +47,7 @@ def test_device_prefers_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, expected)
     assert device(float64=True) == torch.device({"mps": "cpu"}.get(expected, expected))
 
 
-@pytest.mark.gpu
-@needs_gpu
+@pytest.mark.gpu(mps=True)
 def test_on_an_accelerator_generator_and_training_are_there():
     g = generator(0)
     assert g.device.type == device().type != "cpu"
