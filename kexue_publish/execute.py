@@ -7,6 +7,8 @@ the pins of requirements.txt and the source of every `kexue_utils` module that t
 A chapter is *stale* when it has no readable record or when the key of its record differs from the present one.
 """
 
+from __future__ import annotations
+
 import argparse
 import ast
 import asyncio
@@ -25,6 +27,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 from textwrap import indent
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import yaml
@@ -45,6 +48,9 @@ from tabulate import tabulate
 from tqdm import tqdm
 from traitlets.config import Config
 
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
 # More than one thread would fight with the other kernels for the cores, and would add up in an order of its own.
 # The epoch is what Matplotlib writes into a vector figure in place of the time of day.
 KERNEL_ENVIRONMENT = {
@@ -64,7 +70,7 @@ class Chapter:
     """A notebook of the book, and what became of it in this run."""
 
     page: str  # path below the source folder
-    notebook: NotebookNode | None = None
+    notebook: NotebookNode = field(default_factory=NotebookNode)
     key: dict[str, str] = field(default_factory=dict)
     state: str = "cached"  # or "executed" or "failed"
     why: str = ""  # what made it stale
@@ -134,7 +140,7 @@ def import_graph(package: Path) -> Graph:
     Parameters
     ----------
     package : Path
-        The folder of the package. Data files in it count as part of its `__init__`.
+        The folder of the package. Data files in it count as part of its `__init__`, its README does not.
 
     Returns
     -------
@@ -150,7 +156,8 @@ def import_graph(package: Path) -> Graph:
         with suppress(SyntaxError):  # the chapters that import it will fail and say so
             imports = set(imported_names(ast.parse(source), name if is_package else name.rpartition(".")[0]))
         if name == package.name:
-            data = (p for p in sorted(package.rglob("[!.]*[!~]")) if p.suffix not in (".py", ".pyc") and p.is_file())
+            other = (".py", ".pyc", ".md")
+            data = (p for p in sorted(package.rglob("[!.]*[!~]")) if p.suffix not in other and p.is_file())
             source += b"".join(p.read_bytes() for p in data)
         graph[name] = (hashlib.sha256(source).hexdigest(), imports)
     return graph
@@ -179,7 +186,7 @@ def dependencies(names: Iterable[str], graph: Graph) -> dict[str, str]:
     >>> dependencies(["numpy.*", "p.a.g"], graph)
     {'p': 'd0', 'p.a': 'd1', 'p.b': 'd2'}
     """
-    found, queue = set(), list(names)
+    queue, found = list(names), set[str]()
     while queue:
         name = queue.pop()
         if name.endswith(".*"):
@@ -366,13 +373,13 @@ def _execute(chapter: Chapter, source: Path, environment: dict[str, str], limit:
         nonlocal position
         position = cell_index
 
-    def executed(**_) -> None:
+    def executed(**_: Any) -> None:
         chapter.cpu_seconds = sum(psutil.Process(client.km.provisioner.pid).cpu_times()[:4])
 
-    def seconds_left(_) -> int | None:
+    def seconds_left(_: NotebookNode) -> int | None:
         return max(1, math.ceil(deadline - time.monotonic())) if limit < math.inf else None
 
-    client = NotebookClient(
+    client: Any = NotebookClient(
         chapter.notebook,
         resources={"metadata": {"path": str((source / chapter.page).parent)}},
         timeout_func=seconds_left,
@@ -409,10 +416,10 @@ def _explanation(error: Exception, cell: NotebookNode, limit: float) -> str:
     return "\n".join([head, *(indent(line, "    ") for line in rest), indent(code, "    ")])
 
 
-def setup(app) -> dict[str, bool]:
+def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx: a page whose chapter was executed since it was last read has to be read again, though its file is old."""
 
-    def executed_since(app, env, added, changed, removed) -> list[str]:
+    def executed_since(app: Sphinx, env: Any, *_: set[str]) -> list[str]:
         if env.mystnb_config.execution_mode != "cache":
             return []
         records = get_cache(env.mystnb_config.execution_cache_path).list_cache_records()

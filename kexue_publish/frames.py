@@ -17,11 +17,13 @@ import hashlib
 import io
 import json
 from html import escape
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from docutils import nodes
+from myst_nb.core.render import MimeData, NbElementRenderer
 from PIL import Image
+from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
@@ -48,7 +50,7 @@ class FramesRenderer:
     mime_priority_overrides: ClassVar = [("*", MIME, 1)]
 
     @staticmethod
-    def handle_mime(renderer, data, inline):
+    def handle_mime(renderer: NbElementRenderer, data: MimeData, inline: bool) -> list[nodes.Element] | None:
         """The nodes for one output; None for other MIME types (see `myst_nb.core.render.MimeRenderPlugin`)."""
         if data.mime_type != MIME or inline:
             return None
@@ -82,7 +84,7 @@ class FramesRenderer:
         return [figure]
 
 
-def _parse_paragraph(markdown, text: str, line: int) -> nodes.paragraph:
+def _parse_paragraph(markdown: Any, text: str, line: int) -> nodes.paragraph:
     parsed = nodes.Element()
     with markdown.current_node_context(parsed):
         markdown.nested_render_text(text, line)
@@ -91,7 +93,7 @@ def _parse_paragraph(markdown, text: str, line: int) -> nodes.paragraph:
     return parsed[0]
 
 
-def check_page_budget(app, doctree) -> None:
+def check_page_budget(app: Sphinx, doctree: nodes.document) -> None:
     """Warn, which stops a build with ``-W``, when the frames of a page are heavier than `PAGE_BUDGET`."""
     weights = {picture["uri"]: picture["size"] for picture in doctree.findall(frame_image)}
     if (total := sum(weights.values())) > PAGE_BUDGET:
@@ -113,7 +115,7 @@ class StartFrameElsewhere(SphinxPostTransform):
 
     default_priority = 20  # after myst-nb has picked the output of this builder, before images are converted
 
-    def run(self, **kwargs) -> None:
+    def run(self, **kwargs: Any) -> None:
         # An e-book is HTML but without our script.
         interactive = self.app.builder.format == "html" and self.app.builder.name != "epub"
         for figure in list(self.document.findall(explore_figure)):
@@ -129,7 +131,7 @@ class StartFrameElsewhere(SphinxPostTransform):
                 figure.replace_self([still, *captions])
 
 
-def visit_explore_figure(translator, node) -> None:
+def visit_explore_figure(translator: Any, node: explore_figure) -> None:
     """Open the figure: picture, controls, line of text, data; the caption's children follow."""
     files = [translator.builder.images[picture["uri"]] for picture in node.findall(frame_image)]
     folder = quote(translator.builder.imgpath) + "/"
@@ -158,7 +160,7 @@ def visit_explore_figure(translator, node) -> None:
         translator.body.append("<figcaption>\n")
 
 
-def depart_explore_figure(translator, node) -> None:
+def depart_explore_figure(translator: Any, node: explore_figure) -> None:
     """Close what `visit_explore_figure` opened."""
     if any(isinstance(child, nodes.paragraph) for child in node):
         translator.body.append("</figcaption>\n")
@@ -190,11 +192,11 @@ def _control(slider: dict, key: str) -> str:
     )
 
 
-def _skip(translator, node) -> None:
+def _skip(translator: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
-def setup(app):
+def setup(app: Sphinx) -> dict[str, Any]:
     """Register the nodes, the page budget, script and style sheet."""
     app.add_node(explore_figure, html=(visit_explore_figure, depart_explore_figure))
     app.add_node(frame_image, html=(_skip, None))

@@ -135,7 +135,7 @@ def merge_pages(app: Sphinx, env: BuildEnvironment, docnames: Iterable[str], oth
     pages(env).update((name, page) for name, page in pages(other).items() if name in docnames)
 
 
-def settle_book(app: Sphinx, env: BuildEnvironment) -> list[str]:
+def settle_book(app: Any, env: Any) -> list[str]:
     """Settle the ledger, report its problems, and name the pages that show something new."""
     book = app.kexue_book = Book(env)
     for docname, line, subtype, message in book.problems:
@@ -148,7 +148,7 @@ def settle_book(app: Sphinx, env: BuildEnvironment) -> list[str]:
     return [docname for docname in now if before.get(docname) != now[docname]]
 
 
-def write_json(app: Sphinx, exception: Exception | None) -> None:
+def write_json(app: Any, exception: Exception | None) -> None:
     """Publish ``ledger.json`` at the root of the site."""
     if exception is None and app.builder.name in ("html", "dirhtml"):
         text = json.dumps(app.kexue_book.as_json(app.builder), ensure_ascii=False, indent=1, allow_nan=False)
@@ -200,7 +200,7 @@ def gist(method: str) -> str:
 class PageWriter:
     """Puts what the ledger knows into one page."""
 
-    def __init__(self, app: Sphinx, docname: str) -> None:
+    def __init__(self, app: Any, docname: str) -> None:
         self.app, self.docname, self.book = app, docname, app.kexue_book
 
     def url(self, docname: str, anchor: str = "") -> str:
@@ -356,7 +356,7 @@ class PageWriter:
 
     def row(self, entry: Entry) -> Iterator[Tag]:
         record = entry.deciding
-        resolution = record and record["resolution"]
+        resolution: float | None = record["resolution"] if record else None
         others = sorted({piece.kind for piece in entry.pieces} - {entry.claimed}, key=list(KINDS).index)
         yield E("th", self.link(entry), scope="row")
         yield E("td", display_math(entry.latex), class_="kx-latex")
@@ -430,7 +430,7 @@ def _arcs(arcs: list[tuple[int, int, str]], rows: int) -> nodes.raw:
     )
 
 
-def show_ledger(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+def show_ledger(app: Any, doctree: nodes.document, docname: str) -> None:
     """Replace the places of the ledger in a resolved page by what the builder can show."""
     if docname not in app.kexue_book.pages:
         return

@@ -80,8 +80,7 @@ class GlueToFormula(SphinxPostTransform):
             line, place = formula.parent, formula.parent.index(formula)
             around = (line[place - 1] if place else None, line[place + 1] if place + 1 < len(line) else None)
             before, after = (text if isinstance(text, nodes.Text) else "" for text in around)
-            opening = re.search(r"[^ \n]*$", before)[0]
-            closing = re.match(r"[^ \n]*", after)[0]
+            opening, closing = re.split(r"[ \n]", before)[-1], re.split(r"[ \n]", after)[0]
             if opening or closing:
                 span = nodes.inline("", "", nodes.Text(opening), formula, nodes.Text(closing), classes=["kx-glued"])
                 rest = nodes.Text(before.removesuffix(opening)), span, nodes.Text(after.removeprefix(closing))

@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from contourpy import contour_generator
@@ -40,6 +41,11 @@ def line(x: Iterable[float], y: Iterable[float], color: str = INK, width: float 
     return f'<polyline points="{points}" stroke="{color}" stroke-width="{width:g}"{_attributes(style)}/>'
 
 
+def outline(points: Any, color: str, width: float, **style: object) -> str:
+    """A curve through the rows of an array of points, shape (n, 2)."""
+    return line(points[:, 0], points[:, 1], color, width, **style)
+
+
 def dot(x: float, y: float, radius: float, color: str = INK, **style: object) -> str:
     """A filled disc."""
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.2f}" fill="{color}"{_attributes(style)}/>'
@@ -61,7 +67,7 @@ def angle_quantile(u: NDArray[np.float64], n: int) -> NDArray[np.float64]:
 def geometry_probability() -> str:
     """Densities of the angle between two random directions, n = 2 in front to n = 90 behind."""
     theta = np.linspace(0, np.pi, 121)
-    parts = []
+    parts: list[str] = []
     for depth, n in enumerate([90, 60, 40, 27, 18, 12, 8, 5, 3, 2]):
         density = np.sin(theta) ** (n - 2)
         density /= density.mean()
@@ -86,10 +92,10 @@ def losses() -> str:
     cross_entropy = np.where(inside, -np.log(safe[0]) - 0.45 * np.log(safe[1] * safe[2]), np.nan)
     levels = contour_generator(x, y, np.ma.masked_invalid(cross_entropy))
     low = float(np.nanmin(cross_entropy))
-    parts = [line(*np.vstack([corners, corners[:1]]).T, INK, 1.4)]
+    parts = [outline(np.vstack([corners, corners[:1]]), INK, 1.4)]
     for i, level in enumerate(low + 0.012 * np.arange(1, 13) ** 2.1):
         for points in levels.lines(level):
-            parts.append(line(*points.T, COOL if i == 3 else INK, 1.6 if i == 3 else 0.9))
+            parts.append(outline(points, COOL if i == 3 else INK, 1.6 if i == 3 else 0.9))
     best = np.unravel_index(np.nanargmin(cross_entropy), cross_entropy.shape)
     return svg(*parts, dot(x[best], y[best], 4.2, WARM))
 
@@ -173,12 +179,13 @@ def asides() -> str:
     parts = []
     for a, b in ends:
         for start, end in (((0, a, b), (2, a, b)), ((a, 0, b), (a, 2, b)), ((a, b, 0), (a, b, 2))):
-            parts.append(line(*np.array([place(*start), place(*end)]).T, INK, 0.9))
+            parts.append(outline(np.array([place(*start), place(*end)]), INK, 0.9))
     plane = np.array([place(0, 1, 0), place(2, 1, 0), place(2, 1, 2), place(0, 1, 2), place(0, 1, 0)])
-    parts.insert(0, line(*plane.T, WARM, 1.8, fill=WARM, fill_opacity=0.13))
+    parts.insert(0, outline(plane, WARM, 1.8, fill=WARM, fill_opacity=0.13))
     for a, b in ends:
         for c in range(3):
-            parts.append(dot(*place(a, c, b), 4.4 if c == 1 else 3.2, WARM if c == 1 else INK))
+            x, y = place(a, c, b)
+            parts.append(dot(x, y, 4.4 if c == 1 else 3.2, WARM if c == 1 else INK))
     return svg(*parts)
 
 

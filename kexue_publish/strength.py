@@ -16,9 +16,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from docutils import nodes
+from sphinx.domains.math import MathDomain
 
 if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
@@ -163,8 +164,8 @@ def schema_problem(record: Any) -> str | None:
     return None
 
 
-def pages(env: BuildEnvironment) -> dict[str, Page]:
-    """The notes of each page, by docname."""
+def pages(env: Any) -> dict[str, Page]:
+    """The notes of each page, by docname, kept in the environment of the build."""
     if not hasattr(env, "kexue_ledger"):
         env.kexue_ledger = {}
     return env.kexue_ledger
@@ -229,7 +230,7 @@ class Book:
     def _match(self, docname: str, page: Page) -> None:
         """Bring the equations and the evidence of one page together."""
         self.problems += [(docname, *problem) for problem in page.problems]
-        home = self.env.get_domain("math").equations
+        home = self.env.domaindata["math"]["objects"]
         labels = {equation.label for equation in page.equations}
         for equation in page.equations:
             pieces = [piece for piece in page.pieces if piece.record["label"] == equation.label]
@@ -254,7 +255,7 @@ class Book:
 
     def _check_sources(self) -> None:
         """Report citations, and equations that a step rests on, where they do not exist or must not be used."""
-        cite = self.env.domains.get("cite")
+        cite: Any = self.env.domains.get("cite")
         known = cite.bibdata.data.entries if cite else {}
         for entry in self.entries.values():
             kinds = {piece.kind for piece in entry.pieces}
@@ -315,7 +316,7 @@ class Book:
 
     def _standing(self, piece: Piece) -> tuple[str, str, str | None]:
         """The kind of a piece, what is left of it after what it rests on, and the equation that weakens it."""
-        standing = (piece.kind, None)
+        standing: tuple[str, str | None] = (piece.kind, None)
         for base in (self.entries[label] for label in piece.using if label in self.entries):
             if KINDS[base.kind].rank < KINDS[standing[0]].rank:
                 standing = (base.kind, base.weakest or base.label)
@@ -422,7 +423,7 @@ def _number(env: BuildEnvironment, docname: str, label: str) -> str:
         numbers = env.toc_fignumbers.get(docname, {}).get("displaymath", {})
         number = ".".join(map(str, numbers.get(nodes.make_id(f"equation-{label}"), ())))
         return env.config.math_numsep.join(number.rsplit(".", 1))
-    return str(env.get_domain("math").get_equation_number_for(label))
+    return str(cast(MathDomain, env.get_domain("math")).get_equation_number_for(label))
 
 
 def resolution_in_words(kind: str, resolution: float | None) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from torch import Tensor
+
+# A NumPy array, anything that becomes one, or a torch tensor. The two libraries share names but no type, so that what is
+# computed from it counts as Any.
+Array: TypeAlias = "ArrayLike | Tensor | Any"
 
 
 def is_tensor(x: Any) -> TypeGuard[Tensor]:

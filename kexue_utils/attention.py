@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import math
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .arguments import floating, integer, is_tensor
+from .arguments import Array, floating, integer, is_tensor
+from .extras import needed_by
 
 if TYPE_CHECKING:
     import torch
-
-    Array: TypeAlias = ArrayLike | torch.Tensor
 
 __all__ = [
     "Attention",
@@ -271,7 +269,8 @@ def fit_attention(P: Array, key_size: int, steps: int = 600, starts: int = 1) ->
     >>> print(fit_attention(P, 1).kl.round(9), fit_attention(P, 2).kl < 1e-15)
     0.027304663 True
     """
-    import torch
+    with needed_by("fit_attention"):
+        import torch
 
     key_size, steps, starts = (
         integer("key_size", key_size, 1),

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import torch
-from scipy import fft
 
 from .arguments import integer
+from .extras import needed_by
+
+with needed_by(__name__):
+    import torch
+    from scipy import fft
 
 __all__ = ["FFTInt", "balanced", "chudnovsky_digits", "chudnovsky_pi", "convolve", "standard"]
 

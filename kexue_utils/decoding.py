@@ -12,17 +12,11 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .arguments import floating, integer, is_tensor
-
-if TYPE_CHECKING:
-    import torch
-
-    Chain: TypeAlias = ArrayLike | torch.Tensor
+from .arguments import Array, floating, integer, is_tensor
 
 __all__ = [
     "LoopBounds",
@@ -48,7 +42,7 @@ class LoopBounds(NamedTuple):
     upper: Any
 
 
-def loop_rate(P: Chain, weights: Chain | None = None) -> Any:
+def loop_rate(P: Array, weights: Array | None = None) -> Any:
     r"""Expected number of squares that start at a token, over all lengths, summed over the tokens.
 
     .. math:: R = \sum_{k\ge1} \mathrm{Tr}\,H^k = \mathrm{Tr}\,H (I - H)^{-1}, \qquad
@@ -89,13 +83,13 @@ def loop_rate(P: Chain, weights: Chain | None = None) -> Any:
     1.8 1.066666666667
     """
     P, xp = _chain(P)
-    weights = _weights(weights, P, xp)
+    pi = _weights(weights, P, xp)
     visits, certain = _diagonal(P * P, xp)
-    finite = (weights * visits).sum(-1)
-    return xp.where((certain & (weights > 0)).any(-1), _infinity(finite, xp), finite)[()]
+    finite = (pi * visits).sum(-1)
+    return xp.where((certain & (pi > 0)).any(-1), _infinity(finite, xp), finite)[()]
 
 
-def loop_mass(P: Chain) -> Any:
+def loop_mass(P: Array) -> Any:
     r"""Expected number of squares with each loop counted once, whatever token it is entered at.
 
     .. math:: \Lambda = \sum_{k\ge1} \tfrac1k \mathrm{Tr}\,H^k = -\log\det(I - H), \qquad H = P \circ P
@@ -133,7 +127,7 @@ def loop_mass(P: Chain) -> Any:
     return xp.where(certain.any(-1), _infinity(mass, xp), mass)[()]
 
 
-def loop_radius(P: Chain) -> Any:
+def loop_radius(P: Array) -> Any:
     r"""Perron root of H = P * P: squares of length k become rarer like its k-th power.
 
     ``-log(loop_radius(P))`` is the Rényi entropy rate of order 2 in nats a token, when every token can be reached.
@@ -168,7 +162,7 @@ def loop_radius(P: Chain) -> Any:
     return (moduli.max(-1) if xp is np else moduli.amax(-1))[()]
 
 
-def loop_bounds(P: Chain, weights: Chain | None = None, *, max_k: int = 1000) -> LoopBounds:
+def loop_bounds(P: Array, weights: Array | None = None, *, max_k: int = 1000) -> LoopBounds:
     r"""Two lower bounds and an upper bound for `loop_rate`; all three hold for every P.
 
     With the support matrix B (1 where P > 0), D the diagonal matrix of the weights and rho = `loop_radius` (P),
@@ -213,12 +207,12 @@ def loop_bounds(P: Chain, weights: Chain | None = None, *, max_k: int = 1000) ->
     [1.3179723502, 1.400921659, 3.0806248475]
     """
     P, xp = _chain(P)
-    weights = _weights(weights, P, xp)
+    pi = _weights(weights, P, xp)
     max_k = integer("max_k", max_k, least=1)
     n = P.shape[-1]
     rho = loop_radius(P)
     infinite = _certain_cycle(P * P, xp).any(-1)
-    heaviest = weights.max(-1) if xp is np else weights.amax(-1)
+    heaviest = pi.max(-1) if xp is np else pi.amax(-1)
     gap = _at_least(xp.where(infinite, 1.0, 1 - rho), float(xp.finfo(P.dtype).eps), xp)
     upper = xp.where(infinite, _infinity(rho, xp), heaviest * n * rho / gap)
 
@@ -232,8 +226,8 @@ def loop_bounds(P: Chain, weights: Chain | None = None, *, max_k: int = 1000) ->
     tail = upper
     for _ in range(max_k):
         returns, walks = _diag(A_k), _diag(C_k)
-        pooled = pooled + _ratio((weights * returns).sum(-1) ** 2, (weights * walks).sum(-1), xp)
-        per_start = per_start + (weights * _ratio(returns**2, walks, xp)).sum(-1)
+        pooled = pooled + _ratio((pi * returns).sum(-1) ** 2, (pi * walks).sum(-1), xp)
+        per_start = per_start + (pi * _ratio(returns**2, walks, xp)).sum(-1)
         tail = tail * rho
         if bool((tail <= 1e-17 * pooled).all()):
             break
@@ -241,7 +235,7 @@ def loop_bounds(P: Chain, weights: Chain | None = None, *, max_k: int = 1000) ->
     return LoopBounds(pooled[()], per_start[()], upper[()])
 
 
-def stationary(P: Chain) -> Any:
+def stationary(P: Array) -> Any:
     """Stationary distribution of a chain: how often each token occurs in a long text.
 
     Parameters
@@ -286,7 +280,7 @@ def stationary(P: Chain) -> Any:
     return pi / pi.sum(-1)[..., None]
 
 
-def truncate(P: Chain, top_k: int | None = None, top_p: float | None = None, temperature: float = 1.0) -> Any:
+def truncate(P: Array, top_k: int | None = None, top_p: float | None = None, temperature: float = 1.0) -> Any:
     """What a decoder makes of next-token probabilities: temperature, then top-k, then top-p (nucleus); rows rescaled.
 
     Parameters
@@ -356,7 +350,7 @@ def truncate(P: Chain, top_k: int | None = None, top_p: float | None = None, tem
     return _ratio(Q, Q.sum(-1)[..., None], xp)
 
 
-def merge_pair(P: Chain, i: int, j: int) -> Any:
+def merge_pair(P: Array, i: int, j: int) -> Any:
     """The same chain, spelled with one more token: every j right after an i becomes, with it, the new token n.
 
     The text is the same text, and can be spelled back; so this changes nothing but the counting. `loop_mass` stays as it
@@ -413,7 +407,7 @@ def merge_pair(P: Chain, i: int, j: int) -> Any:
     return join([rows, rows[..., j : j + 1, :]], -2)
 
 
-def square_starts(tokens: Chain, k: int) -> Any:
+def square_starts(tokens: Array, k: int) -> Any:
     """Where squares of length `k` start: positions t with tokens[t : t+k+1] equal to tokens[t+k : t+2k+1].
 
     Parameters
@@ -449,7 +443,7 @@ def square_starts(tokens: Chain, k: int) -> Any:
     return mismatches[..., k + 1 :] == mismatches[..., : max(length - k, 0)]
 
 
-def count_squares(tokens: Chain, max_k: int) -> Any:
+def count_squares(tokens: Array, max_k: int) -> Any:
     """Number of squares ``w_1 ... w_k w_1 ... w_k w_1`` in a text, for each length k.
 
     Parameters

@@ -13,17 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import floating, integer, is_tensor, reals, require
+from .arguments import Array, floating, integer, is_tensor, reals, require
 
 if TYPE_CHECKING:
     import torch
-
-    Tensor: TypeAlias = torch.Tensor
 
 __all__ = ["Schedule", "ancestral", "gaussian_mixture_eps", "linear_schedule"]
 
@@ -136,12 +134,12 @@ def linear_schedule(T: int, total: float = 20.0) -> Schedule:
 
 
 def gaussian_mixture_eps(
-    x: ArrayLike | Tensor,
-    abar: float | ArrayLike | Tensor,
-    bbar: float | ArrayLike | Tensor,
-    means: ArrayLike | Tensor,
+    x: Array,
+    abar: Array,
+    bbar: Array,
+    means: Array,
     sd: float,
-    weights: ArrayLike | Tensor | None = None,
+    weights: Array | None = None,
 ) -> Any:
     r"""The best noise predictor when the data are a mixture of round Gaussians.
 
@@ -198,10 +196,10 @@ def gaussian_mixture_eps(
     # |x - a m|^2 without what all components share
     log_p = (abar[..., None] * (x @ means.T) - abar[..., None] ** 2 * (means**2).sum(-1) / 2) / v[..., None]
     if weights is not None:
-        weights = xp.asarray(weights, **like)
-        if weights.shape != (len(means),) or not (weights > 0).all():
-            raise ValueError(f"weights must be {len(means)} positive numbers, got {weights}")
-        log_p = log_p + xp.log(weights)
+        prior = xp.asarray(weights, **like)
+        if prior.shape != (len(means),) or not (prior > 0).all():
+            raise ValueError(f"weights must be {len(means)} positive numbers, got {prior}")
+        log_p = log_p + xp.log(prior)
     p = xp.exp(log_p - (log_p.amax(-1, keepdim=True) if is_tensor(x) else log_p.max(-1, keepdims=True)))
     expected = (p @ means) / p.sum(-1)[..., None]
     return (bbar / v)[..., None] * (x - abar[..., None] * expected)
@@ -210,7 +208,7 @@ def gaussian_mixture_eps(
 def ancestral(
     eps: Callable[[Any, int], Any],
     schedule: Schedule,
-    start: ArrayLike | Tensor,
+    start: Array,
     sigma: str | float | ArrayLike = "beta",
     *,
     last_noise: bool = False,
@@ -264,10 +262,11 @@ def ancestral(
         spread[0] = 0
     if spread.any() and generator is None:
         raise ValueError("generator must be given where sigma is not 0: the noise needs a source")
+    source: Any = generator  # of the library of start
     if xp is not np:
         with xp.no_grad():
-            return _walk(eps, schedule, x.detach(), spread, lambda: _torch_noise(xp, x, generator), visit)
-    return _walk(eps, schedule, x, spread, lambda: generator.standard_normal(x.shape).astype(x.dtype), visit)
+            return _walk(eps, schedule, x.detach(), spread, lambda: _torch_noise(xp, x, source), visit)
+    return _walk(eps, schedule, x, spread, lambda: source.standard_normal(x.shape).astype(x.dtype), visit)
 
 
 def _spread(sigma: Any, schedule: Schedule) -> NDArray[np.float64]:
@@ -283,7 +282,7 @@ def _spread(sigma: Any, schedule: Schedule) -> NDArray[np.float64]:
     return np.broadcast_to(spread, schedule.beta.shape).copy()
 
 
-def _torch_noise(torch: Any, x: Tensor, generator: torch.Generator) -> Tensor:
+def _torch_noise(torch: Any, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
 
 

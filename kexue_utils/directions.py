@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
-from .arguments import integer, is_tensor, points, reals, require
+from .arguments import Array, integer, is_tensor, points, reals, require
+from .extras import needed_by
 
 if TYPE_CHECKING:
     import torch
-
-    Tensor: TypeAlias = torch.Tensor
 
 Floats: TypeAlias = "np.float64 | NDArray[np.float64]"
 
@@ -79,6 +77,9 @@ def angle_pdf(theta: ArrayLike, n: ArrayLike) -> Floats:
     >>> print(angle_pdf(np.pi / 2, 3))  # in space: sin(theta) / 2
     0.5
     """
+    with needed_by("angle_pdf"):
+        from scipy import special
+
     theta, n = reals(finite=False, theta=theta, n=n)
     _require_dimension(n)
     sine, cosine = _sine_cosine(theta)
@@ -161,6 +162,9 @@ def angle_variance(n: ArrayLike) -> Floats:
     >>> print(round(angle_variance(10), 12))
     0.110661477869
     """
+    with needed_by("angle_variance"):
+        from scipy import special
+
     (n,) = reals(finite=False, n=n)
     _require_dimension(n)
     return (special.zeta(2, n / 2) / 2)[()]
@@ -198,6 +202,9 @@ def cosine_pdf(eta: ArrayLike, n: ArrayLike) -> Floats:
     >>> print(cosine_pdf([-0.9, 0.0, 0.5], 3))  # Archimedes: uniform
     [0.5 0.5 0.5]
     """
+    with needed_by("cosine_pdf"):
+        from scipy import special
+
     eta, n = reals(finite=False, eta=eta, n=n)
     _require_dimension(n)
     inside = np.clip(eta, -1, 1)
@@ -289,6 +296,9 @@ def max_cosine_quantile(n: ArrayLike, N: ArrayLike, q: ArrayLike) -> Floats:
     >>> print(max_cosine_quantile(100, 1000, [0.05, 0.5, 0.95]).round(4))
     [0.4333 0.4589 0.4999]
     """
+    with needed_by("max_cosine_quantile"):
+        from scipy import special
+
     n, N, q = reals(finite=False, n=n, N=N, q=q)
     _require_dimension(n)
     _require_whole("N", N, 2)
@@ -353,7 +363,7 @@ def random_directions(
     return _unit_rows(X)
 
 
-def effective_dimension(X: ArrayLike | Tensor) -> Any:
+def effective_dimension(X: Array) -> Any:
     r"""One over the mean squared cosine between different rows of `X`: the dimension that random directions would need.
 
     For independent rows with directions of second-moment matrix M, :math:`E\cos^2 = \mathrm{Tr}\,M^2 \ge 1/n` with
@@ -406,7 +416,7 @@ def effective_dimension(X: ArrayLike | Tensor) -> Any:
         return 1 / np.clip(mean_square, 0, None)
 
 
-def coherence(X: ArrayLike | Tensor) -> Any:
+def coherence(X: Array) -> Any:
     """Largest absolute cosine between two different rows of `X` (the coherence of a frame or dictionary).
 
     Parameters
@@ -454,7 +464,7 @@ def coherence(X: ArrayLike | Tensor) -> Any:
     return worst
 
 
-def welch_bound(N: ArrayLike | Tensor, n: ArrayLike | Tensor) -> Any:
+def welch_bound(N: Array, n: Array) -> Any:
     r"""Least coherence that `N` directions in R^n can have by Welch's bound, :math:`\sqrt{(N-n)/(n(N-1))}`.
 
     Parameters
@@ -504,6 +514,8 @@ def _density_constant(n: NDArray[np.float64]) -> NDArray[np.float64]:
     A difference of two `gammaln` is wrong by 3e-10 at n = 10^6. For large n the logarithm of the ratio is an even series
     in 1/(2n - 3) whose coefficients are Euler numbers (DLMF 5.11.14); its next term is below 1e-16 at n = 128.
     """
+    from scipy import special
+
     small = np.minimum(n, 128)
     large = np.maximum(n, 128)
     y = (2 * large - 3) ** -2.0
@@ -530,6 +542,9 @@ def _two_sided_tail(
     cosine2: NDArray[np.float64], sine2: NDArray[np.float64], n: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """P(eta^2 >= cosine2), given both squares so that neither is one minus the other."""
+    with needed_by(__name__):
+        from scipy import special
+
     a = (n - 1) / 2
     return np.where(cosine2 < 0.5, special.betaincc(0.5, a, cosine2), special.betainc(a, 0.5, sine2))
 

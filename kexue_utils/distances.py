@@ -6,18 +6,12 @@ gives torch out on the device of the input, differentiable.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.spatial.distance import cdist
 
-from .arguments import is_tensor, points
-
-if TYPE_CHECKING:
-    import torch
-
-    Tensor: TypeAlias = torch.Tensor
+from .arguments import Array, is_tensor, points
+from .extras import needed_by
 
 __all__ = ["energy_distance"]
 
@@ -25,7 +19,7 @@ __all__ = ["energy_distance"]
 _ROWS = 4096
 
 
-def energy_distance(x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> Any:
+def energy_distance(x: Array, y: Array) -> Any:
     r"""Unbiased estimate of the energy distance between the laws of two samples.
 
     .. math:: 2\,\mathbb{E}\|X-Y\| - \mathbb{E}\|X-X'\| - \mathbb{E}\|Y-Y'\|
@@ -84,6 +78,8 @@ def _sum(x: Any, y: Any) -> Any:
     """Sum of all distances. Not by way of the inner products: near points would lose their digits."""
     blocks = range(0, len(x), _ROWS)
     if not is_tensor(x):
+        with needed_by("energy_distance"):
+            from scipy.spatial.distance import cdist
         return np.float64(sum(cdist(x[i : i + _ROWS], y).sum() for i in blocks))
     import torch
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from .arguments import integer, reals, require
+from .extras import needed_by
 
 Floats: TypeAlias = "np.float64 | NDArray[np.float64]"
 Sheet: TypeAlias = tuple[ArrayLike, ArrayLike]
@@ -84,6 +84,9 @@ def arc_length(t: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     >>> print(arc_length(np.pi / 2, 2, 1).round(12))
     2.422112055137
     """
+    with needed_by("arc_length"):
+        from scipy import special
+
     t, a, b = reals(finite=True, t=t, a=a, b=b)
     _require_axes(a=a, b=b)
     return (b * special.ellipeinc(t, 1 - (a / b) ** 2))[()]
@@ -117,6 +120,9 @@ def quarter_perimeter(a: ArrayLike, b: ArrayLike) -> Floats:
     >>> print(quarter_perimeter([1, 2, 3], [1, 1, 2]).round(8))
     [1.57079633 2.42211206 3.9663599 ]
     """
+    with needed_by("quarter_perimeter"):
+        from scipy import special
+
     a, b = reals(finite=True, a=a, b=b)
     _require_axes(a=a, b=b)
     long, short = np.maximum(a, b), np.minimum(a, b)
@@ -390,14 +396,25 @@ def seam(a: ArrayLike, b: ArrayLike, other: Sheet | None = None, *, n: int = 201
     return Seam(L * np.sin(u) ** 2, x, y, z, x[..., -1][()], volume[()])
 
 
-def _along_seam(u: NDArray[np.float64], a, b, c, d) -> tuple[NDArray[np.float64], ...]:
+def _along_seam(
+    u: NDArray[np.float64],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    c: NDArray[np.float64],
+    d: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], ...]:
     """`_where_rims_meet` at s = L sin^2(u)."""
     near = u <= np.pi / 4
     return _where_rims_meet(np.sin(np.where(near, u, np.pi / 2 - u)) ** 2, near, a, b, c, d)
 
 
 def _where_rims_meet(
-    share: NDArray[np.float64], near: NDArray[np.bool_], a, b, c, d
+    share: NDArray[np.float64],
+    near: NDArray[np.bool_],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    c: NDArray[np.float64],
+    d: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], ...]:
     """Angles alpha and beta, and the coordinates y and z, where a point of the seam is at `share` of its length from an end.
 
@@ -486,10 +503,11 @@ class CutOut:
         )
 
     def _drawn(self, kind: str) -> bytes:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-        from matplotlib.patches import PathPatch
-        from matplotlib.path import Path
+        with needed_by("CutOut"):
+            import matplotlib as mpl
+            from matplotlib.figure import Figure
+            from matplotlib.patches import PathPatch
+            from matplotlib.path import Path
 
         (a, b), (c, d) = self.sheets
         margin, gap, foot = 10.0, 8.0, 22.0
@@ -499,12 +517,13 @@ class CutOut:
             width, height = _A4
         middles = [(width / 2, height - margin - b), (width / 2, height - margin - 2 * b - gap - d)]
 
-        settings = {"svg.fonttype": "none", "svg.hashsalt": "kexue", "pdf.use14corefonts": True}
-        font = {"family": "DejaVu Sans"}
+        settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "kexue", "pdf.use14corefonts": True}
+        font: dict[str, Any] = {"family": "DejaVu Sans"}
         if kind == "pdf":  # one of the fonts that every reader has, so that none is embedded
             font = {"family": "Helvetica", "weight": "medium"}
         with mpl.rc_context(settings):
-            figure = Figure(figsize=(width / 25.4, height / 25.4), layout="none", facecolor="none")
+            # Matplotlib's own type hints do not know the layout "none".
+            figure = Figure(figsize=(width / 25.4, height / 25.4), layout="none", facecolor="none")  # type: ignore[arg-type]
             ax = figure.add_axes((0, 0, 1, 1))
             ax.set(xlim=(0, width), ylim=(0, height))
             ax.axis("off")
@@ -522,8 +541,8 @@ class CutOut:
                 points = [outline[0, 0], *outline[:, 1:].reshape(-1, 2), outline[0, 0]]
                 path = Path(np.array(points) + middle, codes)
                 ax.add_patch(PathPatch(path, fill=False, lw=0.8, clip_on=False, gid=f"edge-{sheet}"))
-                for number, place in enumerate(marks + 4.5 * inwards + middle, 1):
-                    ax.text(*place, number, size=6.5, ha="center", va="center", **font)
+                for number, (x, y) in enumerate(marks + 4.5 * inwards + middle, 1):
+                    ax.text(x, y, str(number), size=6.5, ha="center", va="center", **font)
                 ax.text(*middle, "AB"[sheet - 1], size=16, ha="center", va="center", color="#777777", **font)
             ax.plot([margin, margin + 50], [margin, margin], color="k", lw=1.2, gid="ruler")
             ax.text(margin + 52, margin, "50 mm: check it with a ruler, print at 100 %", size=8, va="center", **font)
@@ -583,25 +602,25 @@ def cut_out(a: float, b: float, other: tuple[float, float] | None = None, *, mar
     >>> pattern.outlines.shape, pattern.svg()[:5], pattern.pdf()[:5]
     ((2, 24, 4, 2), '<?xml', b'%PDF-')
     """
-    a, b = reals(finite=True, a=a, b=b)
-    if a.ndim or b.ndim:
-        raise TypeError(f"a and b must be single numbers, got shapes {a.shape} and {b.shape}")
+    bent, ruled = reals(finite=True, a=a, b=b)
+    if bent.ndim or ruled.ndim:
+        raise TypeError(f"a and b must be single numbers, got shapes {bent.shape} and {ruled.shape}")
     marks = integer("marks", marks, least=3)
-    c, d, _ = _second_sheet(a, b, other)
+    c, d, _ = _second_sheet(bent, ruled, other)
     if c.ndim or d.ndim:
         raise TypeError(f"other must be a pair of single numbers, got shapes {c.shape} and {d.shape}")
-    first = _outline(a, b, marks)
+    first = _outline(bent, ruled, marks)
     # The tip of A meets the end of B's axis of rulings, and the two rims run against each other.
     second = np.roll(_outline(c, d, marks), -marks, axis=0)[::-1, ::-1]
-    return CutOut(((float(a), float(b)), (float(c), float(d))), np.stack([first, second]))
+    return CutOut(((float(bent), float(ruled)), (float(c), float(d))), np.stack([first, second]))
 
 
 def _outline(a: NDArray[np.float64], b: NDArray[np.float64], marks: int) -> NDArray[np.float64]:
     """Bezier arcs, shape (4 marks, 4, 2), counter-clockwise from the tip (a, 0), of equal arc length."""
     quarter = parameter_at_arc_length(np.arange(marks) / marks * quarter_perimeter(a, b), a, b)
     # Counted from the other end of the quarter, the same marks serve the second one.
-    back = parameter_at_arc_length(np.arange(1, marks + 1) / marks * quarter_perimeter(a, b), a, b)[::-1]
-    half = np.concatenate([quarter, np.pi - back])
+    back = parameter_at_arc_length(np.arange(1, marks + 1) / marks * quarter_perimeter(a, b), a, b)
+    half = np.concatenate([np.asarray(quarter), np.pi - np.flip(back)])
     t = np.concatenate([half, half + np.pi, [2 * np.pi]])
     point = np.stack([a * np.cos(t), b * np.sin(t)], -1)
     velocity = np.stack([-a * np.sin(t), b * np.cos(t)], -1)

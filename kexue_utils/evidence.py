@@ -658,7 +658,7 @@ def measured(
                 label, mean, claim, error / math.sqrt(count), sigmas, None, f"the mean of {count} runs"
             )
             said = f"within {sigmas:g} standard errors of the prediction"
-        else:
+        elif within is not None:
             if not 0 < within < 0.5:
                 raise VacuousCheck(f"{label}: within = {within} given; choose 0 < within < 0.5.")
             off = abs(mean - claim) / abs(claim)
@@ -765,7 +765,7 @@ def refute(label: str, claim: Any, at: Any, *, holds_at: Sequence[Any] | None = 
     point = _exact_point(at)
     pairs = goals.Goal(label, goals.explicit(left), goals.explicit(right), "=", ()).pairs
     pairs = [entry for pair in pairs for entry in goals.entries_at(*pair, point)]
-    values = [tuple(strategies.evaluate(side.subs(point)) for side in pair) for pair in pairs]
+    values = [(strategies.evaluate(a.subs(point)), strategies.evaluate(b.subs(point))) for a, b in pairs]
     for value in (value for pair in values for value in pair):
         if value.free_symbols or goals.unfinished(value) or value.is_infinite:
             raise VacuousCheck(f"{label}: at {goals.place(point)} a side has no value: {value}.")
@@ -823,7 +823,7 @@ def _refute_predicate(label: str, claim: Callable, at: Any, holds_at: Sequence[A
 def _relation_sides(claim: Any) -> tuple[sp.Expr, str, sp.Expr]:
     if isinstance(claim, tuple) and len(claim) == 2:
         return goals.as_sympy(claim[0], "claim"), "=", goals.as_sympy(claim[1], "claim")
-    names = {
+    names: dict[Any, str] = {
         sp.Eq: "=",
         sp.Ne: "!=",
         sp.StrictLessThan: "<",
@@ -831,7 +831,7 @@ def _relation_sides(claim: Any) -> tuple[sp.Expr, str, sp.Expr]:
         sp.StrictGreaterThan: ">",
         sp.GreaterThan: ">=",
     }
-    if isinstance(claim, tuple(names)):
+    if type(claim) in names:
         return claim.lhs, names[type(claim)], claim.rhs
     raise TypeError(f"claim: a SymPy relation, a pair (lhs, rhs) or a predicate expected, {type(claim).__name__} given")
 
@@ -945,7 +945,7 @@ def _numbers(label: str, values: Any, name: str) -> np.ndarray:
         finite = all(mpmath.isfinite(v) for v in out.ravel())
     elif array.dtype.kind in "biufc":
         out = array.astype(complex if array.dtype.kind == "c" else float)
-        finite = np.all(np.isfinite(out))
+        finite = bool(np.all(np.isfinite(out)))
     else:
         raise TypeError(f"{name}: numbers expected, dtype {array.dtype} given")
     if not finite:

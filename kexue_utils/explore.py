@@ -16,14 +16,20 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import ModuleType
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image, ImageChops, ImageStat
 
-from kexue_utils.style import CSS_PX_PER_INCH, in_book
+from .extras import needed_by
+
+with needed_by(__name__):
+    import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image, ImageChops, ImageStat
+
+    from .style import CSS_PX_PER_INCH, in_book
 
 MIME = "application/vnd.kexue.frames+json"
 
@@ -108,7 +114,16 @@ class Explorer:
     """What `explore` returns: a figure with sliders that displays itself. `content` holds the frames of the book
     build, `widget` the live widget."""
 
-    def __init__(self, draw, alt, start, labels, caption, budget, sliders):
+    def __init__(
+        self,
+        draw: Callable,
+        alt: str | Callable[..., str],
+        start: Mapping,
+        labels: Mapping[str, str],
+        caption: str | None,
+        budget: int,
+        sliders: Mapping[str, Sequence],
+    ) -> None:
         if not callable(draw):
             raise TypeError(f"draw must be a function that returns a figure; got {draw!r}")
         if not (callable(alt) or (isinstance(alt, str) and alt.strip())):
@@ -131,7 +146,7 @@ class Explorer:
         count = math.prod(len(s.values) for s in self.sliders)
         return f"<figure with sliders {sliders}: {count} frames, shown in a notebook>"
 
-    def _ipython_display_(self):
+    def _ipython_display_(self) -> None:
         from IPython.display import display
 
         if not in_book() and _in_kernel():
@@ -140,7 +155,9 @@ class Explorer:
             data, metadata = self._repr_mimebundle_()
             display(data, metadata=metadata, raw=True)
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         if not in_book():
             return {"text/plain": repr(self)}, {}
         first = self.content["frames"][self._start_index()]
@@ -150,7 +167,7 @@ class Explorer:
 
     # ---- one frame -------------------------------------------------------------------------------------------------
 
-    def frame(self, **parameters) -> tuple[Image.Image, str, str]:
+    def frame(self, **parameters: Any) -> tuple[Image.Image, str, str]:
         """Draw one frame: its picture (RGBA, two pixels a CSS pixel), alternative text, and line of numbers."""
         where = _call(parameters)
         before = set(plt.get_fignums())
@@ -170,7 +187,7 @@ class Explorer:
                 plt.close(number)
         return picture, self._alt(parameters), text
 
-    def _alt(self, parameters) -> str:
+    def _alt(self, parameters: Mapping[str, Any]) -> str:
         try:
             alt = self.alt(**parameters) if callable(self.alt) else self.alt.format(**parameters)
         except Exception as error:
@@ -188,15 +205,16 @@ class Explorer:
         return index
 
     @cached_property
-    def content(self) -> dict:
+    def content(self) -> dict[str, Any]:
         """The frames as the JSON of the output: row-major over the sliders, equal pictures stored once."""
         images: dict[bytes, int] = {}
         alts: dict[str, tuple[int, dict]] = {}
-        frames, size = [], None
+        frames: list[dict[str, Any]] = []
+        size = (0, 0)
         for values in itertools.product(*(s.values for s in self.sliders)):
             parameters = {s.name: v for s, v in zip(self.sliders, values, strict=True)}
             picture, alt, text = self.frame(**parameters)
-            size = size or picture.size
+            size = size if frames else picture.size
             if picture.size != size:
                 raise ValueError(
                     f"every frame must have the same size: draw{_call(parameters)} has {picture.size[0]} x "
@@ -241,18 +259,16 @@ class Explorer:
     # ---- live ------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def widget(self):
+    def widget(self) -> Any:
         """The live widget: made only of what ipywidgets 7.7 and 8 share."""
-        try:
+        with needed_by("explore"):
             import ipywidgets
-        except ImportError:
-            raise ImportError("explore needs ipywidgets in a notebook: pip install ipywidgets") from None
         # An HTML widget and not an Image: only this can carry alternative text in both versions.
         picture = ipywidgets.HTML(self._live_html({s.name: s.values[s.start] for s in self.sliders}))
         controls = {s.name: s.control(ipywidgets) for s in self.sliders}
         readers = {s.name: s.read for s in self.sliders}
 
-        def redraw(_change):
+        def redraw(_change: object) -> None:
             began = time.perf_counter()
             parameters = {name: readers[name](control.value) for name, control in controls.items()}
             try:
@@ -273,7 +289,7 @@ class Explorer:
             parts.append(ipywidgets.HTMLMath(_emphasis(self.caption)))
         return ipywidgets.VBox(parts)
 
-    def _live_html(self, parameters) -> str:
+    def _live_html(self, parameters: Mapping[str, Any]) -> str:
         picture, alt, text = self.frame(**parameters)
         width, height = picture.size[0] // 2, picture.size[1] // 2
         source = base64.b64encode(_png(picture)).decode()
@@ -286,7 +302,7 @@ class Explorer:
 class _Slider:
     """One parameter: its values, what kind of control they ask for, and that control."""
 
-    def __init__(self, name, values, label, start):
+    def __init__(self, name: str, values: Sequence, label: str, start: Mapping) -> None:
         if not isinstance(label, str) or not label.strip():
             raise ValueError(f"labels[{name!r}] must be a non-empty string; got {label!r}")
         if "$" in label:
@@ -323,7 +339,7 @@ class _Slider:
             raise ValueError(f"start[{name!r}] is {first!r}, which is not one of {self.values}")
         self.start = self.values.index(first)
 
-    def text(self, value) -> str:
+    def text(self, value: Any) -> str:
         if self.kind == "switch":
             return "on" if value else "off"
         return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -343,7 +359,7 @@ class _Slider:
                 return "log"
         return "uneven"
 
-    def control(self, ipywidgets):
+    def control(self, ipywidgets: ModuleType) -> Any:
         first, last, value = self.values[0], self.values[-1], self.values[self.start]
         common = {
             "description": self.label,
@@ -374,7 +390,7 @@ class _Slider:
         step = (last - first) / (len(self.values) - 1) / 10
         return ipywidgets.FloatSlider(value=value, min=first, max=last, step=step, readout_format=".4g", **common)
 
-    def read(self, value):
+    def read(self, value: Any) -> Any:
         """The parameter for a control's value: within the range, and an integer where the values are."""
         if self.kind != "number":
             return value
@@ -382,12 +398,12 @@ class _Slider:
         return round(value) if self.integer else value
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """A NumPy or torch scalar as the Python number it stands for."""
     return value.item() if hasattr(value, "item") else value
 
 
-def _call(parameters) -> str:
+def _call(parameters: Mapping[str, Any]) -> str:
     return "(" + ", ".join(f"{name}={value!r}" for name, value in parameters.items()) + ")"
 
 

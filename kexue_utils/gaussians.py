@@ -18,17 +18,11 @@ import math
 import sys
 from functools import cache
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .arguments import is_tensor
-
-if TYPE_CHECKING:
-    import torch
-
-    Tensor: TypeAlias = torch.Tensor
+from .arguments import Array, is_tensor
 
 __all__ = [
     "bhattacharyya_distance",
@@ -46,9 +40,7 @@ _ASYMMETRY = 1e-8
 _NEGATIVE = 1e-10
 
 
-def kl_divergence(
-    mu_p: ArrayLike | Tensor, sigma_p: ArrayLike | Tensor, mu_q: ArrayLike | Tensor, sigma_q: ArrayLike | Tensor
-) -> Any:
+def kl_divergence(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
     r"""Kullback-Leibler divergence KL(p || q) of two Gaussians, in nats.
 
     .. math:: \mathrm{KL}(p\|q) = \tfrac12\bigl[(\mu_p-\mu_q)^\top\Sigma_q^{-1}(\mu_p-\mu_q)
@@ -96,9 +88,7 @@ def kl_divergence(
     return (_mahalanobis(mu_p - mu_q, factor_q) + off_diagonal + on_diagonal)[()] / 2
 
 
-def bhattacharyya_distance(
-    mu_p: ArrayLike | Tensor, sigma_p: ArrayLike | Tensor, mu_q: ArrayLike | Tensor, sigma_q: ArrayLike | Tensor
-) -> Any:
+def bhattacharyya_distance(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
     r"""Bhattacharyya distance of two Gaussians, minus the logarithm of :math:`\int\sqrt{pq}`.
 
     .. math:: \tfrac12\log\frac{\det\Sigma}{\sqrt{\det\Sigma_p\det\Sigma_q}}
@@ -140,9 +130,7 @@ def bhattacharyya_distance(
     return (volumes + _mahalanobis(mu_p - mu_q, factor) / 8)[()]
 
 
-def hellinger_squared(
-    mu_p: ArrayLike | Tensor, sigma_p: ArrayLike | Tensor, mu_q: ArrayLike | Tensor, sigma_q: ArrayLike | Tensor
-) -> Any:
+def hellinger_squared(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
     r"""Squared Hellinger distance :math:`\tfrac12\int(\sqrt p-\sqrt q)^2` of two Gaussians, between 0 and 1.
 
     It is 1 - exp(-B) with the Bhattacharyya distance B.
@@ -172,9 +160,7 @@ def hellinger_squared(
     return -_namespace(distance).expm1(-distance)
 
 
-def wasserstein2_squared(
-    mu_p: ArrayLike | Tensor, sigma_p: ArrayLike | Tensor, mu_q: ArrayLike | Tensor, sigma_q: ArrayLike | Tensor
-) -> Any:
+def wasserstein2_squared(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
     r"""Squared 2-Wasserstein (Fréchet) distance of two Gaussians; FID is this, of the moments of image features.
 
     .. math:: W_2^2 = \|\mu_p-\mu_q\|^2 + \mathrm{Tr}\,\Sigma_p + \mathrm{Tr}\,\Sigma_q
@@ -224,9 +210,7 @@ def wasserstein2_squared(
     return (((mu_p - mu_q) ** 2).sum(-1) + apart)[()]
 
 
-def wasserstein2_distance(
-    mu_p: ArrayLike | Tensor, sigma_p: ArrayLike | Tensor, mu_q: ArrayLike | Tensor, sigma_q: ArrayLike | Tensor
-) -> Any:
+def wasserstein2_distance(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
     """2-Wasserstein distance of two Gaussians, the root of `wasserstein2_squared`.
 
     Parameters
@@ -258,7 +242,7 @@ def wasserstein2_distance(
     return squared.where(apart, squared.new_ones(())).sqrt() * apart
 
 
-def transport_map(sigma_p: ArrayLike | Tensor, sigma_q: ArrayLike | Tensor) -> Any:
+def transport_map(sigma_p: Array, sigma_q: Array) -> Any:
     r"""The matrix T of the optimal transport ``x -> mu_q + T (x - mu_p)`` from p to q.
 
     .. math:: T = \Sigma_p^{-1/2}\bigl(\Sigma_p^{1/2}\Sigma_q\Sigma_p^{1/2}\bigr)^{1/2}\Sigma_p^{-1/2},
@@ -311,7 +295,7 @@ def transport_map(sigma_p: ArrayLike | Tensor, sigma_q: ArrayLike | Tensor) -> A
     return T
 
 
-def sqrtm_psd(sigma: ArrayLike | Tensor) -> Any:
+def sqrtm_psd(sigma: Array) -> Any:
     r"""The symmetric positive semidefinite square root of a symmetric positive semidefinite matrix.
 
     Parameters
@@ -349,7 +333,7 @@ def sqrtm_psd(sigma: ArrayLike | Tensor) -> Any:
     return _root("sigma", sigma)[0]
 
 
-def fid_bias(eigenvalues: ArrayLike | Tensor, N: ArrayLike | Tensor) -> Any:
+def fid_bias(eigenvalues: Array, N: Array) -> Any:
     r"""What `wasserstein2_squared` of two estimated Gaussians is on average when both samples come from the *same* Gaussian.
 
     .. math:: \frac1N\Bigl[2\sum_i\lambda_i + \sum_{i,j}\frac{\lambda_i\lambda_j(1+\delta_{ij})}{\lambda_i+\lambda_j}\Bigr]
@@ -606,13 +590,15 @@ def _not_negative(value: Any) -> Any:
 
 
 def _broadcast(xp: ModuleType, sigma_p: Any, sigma_q: Any) -> tuple[Any, Any]:
-    return xp.broadcast_tensors(sigma_p, sigma_q) if xp is not np else np.broadcast_arrays(sigma_p, sigma_q)
+    broadcast = xp.broadcast_tensors if xp is not np else np.broadcast_arrays
+    sigma_p, sigma_q = broadcast(sigma_p, sigma_q)
+    return sigma_p, sigma_q
 
 
 def _arrays(**arguments: Any) -> tuple[Any, ...]:
     """The library, then the arguments as finite float arrays or tensors of one dtype."""
-    tensors = [x for x in arguments.values() if is_tensor(x)]
-    arrays = {}
+    tensors: list[Any] = [x for x in arguments.values() if is_tensor(x)]
+    arrays: dict[str, Any] = {}
     for name, value in arguments.items():
         if tensors:
             torch = sys.modules["torch"]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -81,13 +82,13 @@ class Goal:
         """Try points that satisfy the assumptions; the number of points at which the claim could be evaluated and held."""
         costly = any(side.has(*strategies.UNEVALUATED) for side in (self.lhs, self.rhs))
         wanted = 2 if costly else wanted if self.relation == "=" else 4 * wanted
-        pairs = [tuple(_with_test_functions(side) for side in pair) for pair in self.pairs]
+        pairs = [(_with_test_functions(left), _with_test_functions(right)) for left, right in self.pairs]
         agreed = tried = 0
         for point in _points(self.symbols, self.conditions, 4 * wanted, costly):
             tried += 1
             entries = [entry for pair in pairs for entry in entries_at(*pair, point)]
-            residuals = [_residual(left, right, self.relation, point, costly) for left, right in entries]
-            if any(r is None for r in residuals):
+            residuals = [r for left, right in entries if (r := _residual(left, right, self.relation, point, costly))]
+            if len(residuals) < len(entries):
                 continue
             worst = max(residuals, key=lambda r: r.violation)
             if worst.violation > 0:
@@ -127,11 +128,10 @@ class Goal:
                 argument = self._argument(left, right, strategy)
                 if argument:
                     name = f"{_name(strategy)}, then {argument}" if strategy else argument
-                    way = strategy, argument
-                    yield Closer(name, lambda a, b, way=way: bool(self._argument(a, b, *way)), way)
+                    yield Closer(name, partial(self._by_argument, strategy, argument), (strategy, argument))
             return
         for strategy in by:
-            yield Closer(_name(strategy), lambda a, b, s=strategy: s(a - b) == 0)
+            yield Closer(_name(strategy), partial(_by_rewriting, strategy))
         for upper in (strategies.upper_limit(left), strategies.upper_limit(right)):
             if upper is not None:
                 yield Closer(f"induction over {upper}", lambda a, b: _by_induction(a, b, by))
@@ -139,7 +139,7 @@ class Goal:
             if unfinished(prepare(left)) or unfinished(prepare(right)):
                 continue
             for strategy in (_difference, *by, *strategies.DEFAULT):
-                yield Closer(_name(strategy), lambda a, b, s=strategy, p=prepare: _vanishes(s, p(a) - p(b)))
+                yield Closer(_name(strategy), partial(_by_preparing, prepare, strategy))
 
     def _evaluated(self, side: sp.Expr) -> sp.Expr:
         return strategies.decide(strategies.evaluate(side), self.conditions)
@@ -157,6 +157,9 @@ class Goal:
         return strategies.is_positive(
             strategy(gap) if strategy else gap, self.conditions, self.relation in ("<", ">"), argument
         )
+
+    def _by_argument(self, strategy: Strategy | None, argument: str, left: sp.Expr, right: sp.Expr) -> bool:
+        return bool(self._argument(left, right, strategy, argument))
 
     def _give_up(self, left: sp.Expr, right: sp.Expr) -> NoReturn:
         left, right = self._evaluated(left), self._evaluated(right)
@@ -184,7 +187,10 @@ class Goal:
                 self._reject_unfaithful(strategy, left - right + sum(self.symbols, sp.Rational(1, 7)))
         if self.relation != "=":
             opposite = Goal(self.label, self.lhs, self.rhs, OPPOSITE[self.relation], self.conditions)
-            if all(any(opposite._argument(a, b, *closer.way) for closer in closers) for a, b in opposite.pairs):
+            if all(
+                any(opposite._argument(a, b, *way) for closer in closers if (way := closer.way))
+                for a, b in opposite.pairs
+            ):
                 raise VacuousCheck(f"{self.label}: the opposite inequality is accepted as well ({closed_by(closers)}).")
             return
         wrong = [side for side in (right + 1, right * sp.Rational(8, 7)) if side not in (left, right)]
@@ -266,6 +272,14 @@ _difference.__name__ = "evaluation"
 
 def _vanishes(strategy: Strategy, d: sp.Expr) -> bool:
     return not unfinished(d) and strategy(d) == 0
+
+
+def _by_rewriting(strategy: Strategy, left: sp.Expr, right: sp.Expr) -> bool:
+    return strategy(left - right) == 0
+
+
+def _by_preparing(prepare: Strategy, strategy: Strategy, left: sp.Expr, right: sp.Expr) -> bool:
+    return _vanishes(strategy, prepare(left) - prepare(right))
 
 
 def _by_induction(left: sp.Expr, right: sp.Expr, by: tuple[Strategy, ...]) -> bool:
@@ -483,7 +497,9 @@ def within(seconds: float, label: str, work: Callable[[], Result]) -> Result:
     finally:  # also when the reader interrupts the kernel
         for _ in range(10):  # more than once, because something may catch even this
             if thread.is_alive():
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_OutOfTime))
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_OutOfTime)
+                )
                 thread.join(0.05)
     if late:
         raise TimeLimitReached(

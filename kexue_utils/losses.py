@@ -9,17 +9,11 @@ from __future__ import annotations
 
 import math
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .arguments import floating, integer, is_tensor
-
-if TYPE_CHECKING:
-    import torch
-
-    Tensor: TypeAlias = torch.Tensor
+from .arguments import Array, floating, integer, is_tensor
 
 __all__ = ["log_elementary_symmetric", "multilabel_softmax", "pairwise_ranking"]
 
@@ -27,9 +21,9 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def multilabel_softmax(
-    scores: ArrayLike | Tensor,
-    labels: ArrayLike | Tensor,
-    threshold: float | ArrayLike | Tensor = 0.0,
+    scores: Array,
+    labels: Array,
+    threshold: Array = 0.0,
     reduction: str = "mean",
 ) -> Any:
     r"""Softmax cross-entropy for any number of wanted labels ("ZLPR").
@@ -87,8 +81,8 @@ def multilabel_softmax(
 
 
 def pairwise_ranking(
-    scores: ArrayLike | Tensor,
-    labels: ArrayLike | Tensor,
+    scores: Array,
+    labels: Array,
     gamma: float = 1.0,
     margin: float = 0.0,
     reduction: str = "mean",
@@ -150,7 +144,7 @@ def pairwise_ranking(
     return reduce(xp.where(no_pair[..., 0], 0, loss))  # a sum without terms, whose logarithm has no gradient
 
 
-def log_elementary_symmetric(log_x: ArrayLike | Tensor, k: int) -> Any:
+def log_elementary_symmetric(log_x: Array, k: int) -> Any:
     r"""Logarithms of the elementary symmetric polynomials :math:`Z_j=\sum_{|A|=j}\prod_{i\in A}x_i`, for j = 0..k.
 
     With ``log_x`` = scores, ``Z_k`` is the normaliser of a softmax over all subsets of k labels, and in torch the gradient of entry k

@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
-from .arguments import integer, is_tensor, points, reals
+from .arguments import Array, integer, is_tensor, points, reals
+from .extras import needed_by
 
 if TYPE_CHECKING:
     import torch
-
-    Tensor = torch.Tensor
 
 __all__ = ["HubLaw", "hub_counts", "hub_law", "hub_rate"]
 
@@ -34,8 +32,8 @@ _WEIGHTS = np.exp(-(_G**2) / 2) * (_G[1] - _G[0]) / np.sqrt(2 * np.pi)
 
 
 def hub_counts(
-    X: ArrayLike | Tensor, k: int, *, metric: Literal["l2", "cosine"] = "l2", chunk: int = 4096
-) -> NDArray[np.int64] | Tensor:
+    X: Array, k: int, *, metric: Literal["l2", "cosine"] = "l2", chunk: int = 4096
+) -> NDArray[np.int64] | torch.Tensor:
     """How often each row of `X` is among the `k` nearest neighbours of another row.
 
     Parameters
@@ -133,6 +131,9 @@ def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float
     >>> print(hub_rate([-3, 0, 3], 1000, 10, 2).round(4))
     [2.332562e+02 2.192600e+00 3.000000e-04]
     """
+    with needed_by("hub_rate"):
+        from scipy import special
+
     g, N, k, v = reals(finite=False, g=g, N=N, k=k, v=v)
     if not ((k > 0) & (k < N - 1)).all():
         raise ValueError(f"k must be in 0 < k < N - 1, got k = {k} and N = {N}")
@@ -185,7 +186,7 @@ def hub_law(N: int, k: int, v: float) -> HubLaw:
     >>> print(f"{law.variance:.7f} {law.skewness:.7f} {law.correlation:.7f} {law.orphans:.7f} {law.top_share:.4f}")
     557.8099949 6.1748605 0.6514380 0.3119575 0.8052
     """
-    rate = hub_rate(_G, N, k, v)
+    rate = np.asarray(hub_rate(_G, N, k, v))
     mean = _WEIGHTS @ rate
     spread = _WEIGHTS @ (rate - mean) ** 2
     variance = mean + spread
@@ -202,6 +203,8 @@ def hub_law(N: int, k: int, v: float) -> HubLaw:
 
 def _top_share(rate: NDArray[np.float64], mean: float, share: float = 0.2) -> float:
     """Share of the votes held by the top `share` of the points: from P(N_k >= m), by which E max(N_k - m, 0) is a sum."""
+    from scipy import special
+
     tail, m, above = 1.0, 0, mean
     while tail > share:  # E(N_k; above the quantile) = sum of P(N_k >= j) over j > m, plus m times the share
         m += 1
@@ -214,7 +217,7 @@ def _counts(X: Any, k: int, chunk: int) -> Any:
     """Hub counts of one cloud, shape (N,), chunk by chunk of the voters."""
     N = X.shape[0]
     squares = (X**2).sum(-1)
-    total = 0
+    total: Any = 0
     for start in range(0, N, chunk):
         voters = X[start : start + chunk]
         distance = squares - 2 * voters @ X.T  # without the voter's own square, which does not change its ranking

@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike
-from torch import Tensor
 
 from . import arguments
+from .arguments import Array
+from .extras import needed_by
+
+with needed_by(__name__):
+    import torch
+    from torch import Tensor
 
 __all__ = ["ExponentiatedGradient", "HypergradientGains", "exponentiated_gradient_step", "generalized_kl"]
 
 RULES = ("product", "sign")
 
 
-def exponentiated_gradient_step(theta: ArrayLike | Tensor, grad: ArrayLike | Tensor, lr: float) -> Any:
+def exponentiated_gradient_step(theta: Array, grad: Array, lr: float) -> Any:
     r"""One multiplicative step, :math:`\theta\,e^{-\eta g}`.
 
     It is the minimum over positive :math:`\theta'` of :math:`\langle g,\theta'\rangle+\mathrm{KL}(\theta'\|\theta)/\eta`, with the
@@ -68,7 +71,7 @@ def exponentiated_gradient_step(theta: ArrayLike | Tensor, grad: ArrayLike | Ten
     return stepped
 
 
-def generalized_kl(a: ArrayLike | Tensor, b: ArrayLike | Tensor) -> Any:
+def generalized_kl(a: Array, b: Array) -> Any:
     r"""Kullback-Leibler divergence of positive vectors that need not sum to 1, :math:`\sum_i a_i\log(a_i/b_i)-a_i+b_i`.
 
     Never negative, and 0 only for equal vectors. `scipy.special.kl_div` has the same terms, not summed.
@@ -99,7 +102,8 @@ def generalized_kl(a: ArrayLike | Tensor, b: ArrayLike | Tensor) -> Any:
     if xp is torch:
         terms = torch.special.xlogy(a, a) - torch.special.xlogy(a, b) - a + b
     else:
-        from scipy.special import kl_div
+        with needed_by("generalized_kl"):
+            from scipy.special import kl_div
 
         terms = kl_div(a, b)
     return terms.sum(-1)

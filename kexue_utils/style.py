@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-from cycler import cycler
+from .extras import needed_by
+
+with needed_by(__name__):
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    from cycler import cycler
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
+    from matplotlib.figure import Figure
 
 BLACK = "#000000"
 BLUE = "#0072B2"
@@ -32,7 +36,7 @@ CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 
 CSS_PX_PER_INCH = 96  # a CSS pixel is 1/96 inch and a point 4/3 of a pixel, for SVG and for frames alike
 
-_RC = {
+_RC: dict[Any, Any] = {
     # 6 inches are 576 CSS pixels; on a phone of 390 that shrinks to 62 %, where 13 pt are still 11 pixels.
     "figure.figsize": (6.0, 3.75),
     "figure.dpi": CSS_PX_PER_INCH,
@@ -94,7 +98,9 @@ def use() -> None:
         set_matplotlib_formats("svg", bbox_inches=None, metadata={"Date": None})
 
 
-def figure(rows: int = 1, columns: int = 1, *, height: float = 3.75, width: float = 6.0, **subplots):
+def figure(
+    rows: int = 1, columns: int = 1, *, height: float = 3.75, width: float = 6.0, **subplots: Any
+) -> tuple[Figure, Any]:
     """A new figure of the book's width with its axes: ``plt.subplots`` with the sizes that fit a page.
 
     Parameters
@@ -154,7 +160,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str | 
     | 3 | 6 |
     | 4 | 24 |
     """
-    from IPython.display import Markdown
+    with needed_by("table"):
+        from IPython.display import Markdown
 
     align = "l" + "r" * (len(header) - 1) if align is None else align
     if len(align) != len(header) or not set(align) <= set("lcr"):

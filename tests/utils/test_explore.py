@@ -1,9 +1,9 @@
 """Facts about figures with sliders: frames in the book build, widgets with a kernel."""
 
 import base64
-import builtins
 import io
 import json
+import sys
 
 import ipywidgets
 import matplotlib as mpl
@@ -334,13 +334,6 @@ def test_an_error_while_moving_is_shown_in_the_figure(kernel):
 
 
 def test_without_ipywidgets_one_line_says_what_to_install(kernel, monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *rest, **options):
-        if name == "ipywidgets":
-            raise ImportError(name)
-        return real(name, *rest, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ImportError, match=r"^explore needs ipywidgets in a notebook: pip install ipywidgets$"):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with pytest.raises(ImportError, match=r'^explore needs ipywidgets: pip install "kexue-utils\[widgets\]"$'):
         explore(line, n=[1, 2], alt="{n}")
