@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SITE := _build/html
+ZIP := _build/derivations-that-run.zip
 # The site's executables are small and the book runs one chapter per core: more threads would only fight.
 export OMP_NUM_THREADS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -13,18 +14,20 @@ export CHROMIUM
 TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu))
 
 .DEFAULT_GOAL := help
-.PHONY: help book test serve clean render check-python check-browser
+.PHONY: help book test serve notebooks clean render check-python check-browser
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 book: .venv/installed render  ## build the site: set up, execute what is stale, render, say where it is
-	@printf '\nThe book is built (%s). It opens from the folder, without a server and without network:\n  %s\n' \
-	  "$$(du -sh $(SITE) | cut -f1)" "$(CURDIR)/$(SITE)/index.html"
+	@$(BIN)/python -m kexue_publish.archive $(SITE) $(ZIP)
+	@printf '\nThe book is built. It opens from the folder, without a server and without network:\n  %s (%s)\nTo take along, in one file:\n  %s (%s)\n' \
+	  "$(CURDIR)/$(SITE)/index.html" "$$(du -sh $(SITE) | cut -f1)" "$(CURDIR)/$(ZIP)" "$$(du -sh $(ZIP) | cut -f1)"
 
 test: check-browser .venv/installed  ## run everything: lint, unit tests, the book with warnings as errors, browser tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not site" -n auto --maxprocesses 8
 	@$(MAKE) --no-print-directory book
 	$(BIN)/pytest -m site tests/site -n auto --maxprocesses 4 --dist loadgroup
@@ -32,6 +35,8 @@ test: check-browser .venv/installed  ## run everything: lint, unit tests, the bo
 serve:  ## show the built site on http://127.0.0.1:8000 (PORT=... for another)
 	@test -f $(SITE)/index.html || { echo "There is no site yet: run 'make book' first."; exit 1; }
 	$(BIN)/python -m http.server $(or $(PORT),8000) --bind 127.0.0.1 --directory $(SITE)
+
+notebooks: .venv/installed render  ## write one .ipynb a chapter, with all that running them takes, into _build/notebooks
 
 clean:  ## remove what was built and executed; keep .venv
 	rm -rf _build
@@ -45,9 +50,12 @@ render: .venv/installed
 	  -newer _build/.doctrees/environment.pickle 2>&1)" || rm -rf _build/.doctrees
 	$(BIN)/python -m kexue_publish.execute
 	@echo 'Rendering the pages: a few seconds each that has changed'
-	@$(BIN)/jupyter-book build . -W -n --keep-going -q >_build/render.log || { rm -rf _build/.doctrees; exit 1; }
+	@for builder in html "custom --custom-builder notebooks"; do \
+	  $(BIN)/jupyter-book build . -W -n --keep-going -q --builder $$builder >_build/render.log || { rm -rf _build/.doctrees; exit 1; }; \
+	done
+	@rm -rf $(SITE)/notebooks && mkdir $(SITE)/notebooks && cp -R _build/notebooks/book $(SITE)/notebooks
 
-.venv/installed: requirements.txt pyproject.toml | check-python
+.venv/installed: requirements.txt pyproject.toml kexue_publish/pyproject.toml | check-python
 	@echo "Setting up .venv (about 1.8 GB, a few minutes with a good connection)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --no-deps $$(grep '^torch==' requirements.txt) \

@@ -17,17 +17,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.domains.std import StandardDomain
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from kexue_publish.launch import buttons
 from kexue_publish.ledger import LedgerCounts
 
 LIST = "book/chapters.yml"
@@ -244,7 +246,8 @@ class ChapterHead(_ChapterDirective):
         credit += nodes.Text("after ")
         credit += chinese("", "苏剑林")
         credit += nodes.Text(f" (Jianlin Su), {chapter.day} · {chapter.part.title}")
-        return [nodes.container("", original, credit, LedgerCounts(chapter=chapter.docname), classes=["kx-head"])]
+        counts, launch = LedgerCounts(chapter=chapter.docname), buttons(self.config, chapter.docname)
+        return [nodes.container("", original, credit, counts, launch, classes=["kx-head"])]
 
 
 class ChapterMap(_ChapterDirective):
@@ -256,7 +259,9 @@ class ChapterMap(_ChapterDirective):
             name = f"part-{part.name}"
             heading = nodes.rubric("", part.title, ids=[name])
             # The part cards of the front page lead here.
-            self.env.get_domain("std").note_hyperlink_target(name, self.env.docname, name, part.title)
+            cast(StandardDomain, self.env.get_domain("std")).note_hyperlink_target(
+                name, self.env.docname, name, part.title
+            )
             result += [heading, nodes.bullet_list("", *map(self.item, chapters), classes=["kx-map"])]
         return result
 
@@ -416,6 +421,7 @@ def _write_door(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives and the two adjustments."""
+    app.setup_extension("kexue_publish.launch")
     app.add_config_value("kexue_description", "", "html", types=(str,))
     app.add_node(chinese, html=(_visit_chinese, _depart_chinese))
     app.add_node(chinese_title, html=(_visit_chinese_title, _depart_chinese_title))

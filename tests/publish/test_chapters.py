@@ -99,6 +99,7 @@ html_title, author, copyright = "A book", "Somebody", "2026"
 numfig, nb_execution_mode, exclude_patterns = True, "off", ["_build"]
 kexue_description = "What the book is"
 root_doc = "book/index"
+html_theme = "sphinx_book_theme"
 """
 PAGES = {
     "book/index.md": "# A book\n\n```{toctree}\nguide\nlosses/softmax\n```\n\n```{part-cards}\n```\n",
@@ -128,7 +129,7 @@ def build(folder: Path, pages: dict[str, str], base: str = "") -> subprocess.Com
         capture_output=True,
         text=True,
         timeout=300,
-        env=os.environ | {"KEXUE_BASE_URL": base},
+        env=os.environ | {"KEXUE_BASE_URL": base, "GITHUB_REPOSITORY": "ada/engine"},
     )
 
 

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 SITE = Path(__file__).parents[2] / "_build" / "html"
+ZIP = SITE.with_name("derivations-that-run.zip")
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.glob("book/**/*.html"))
 VIEWPORTS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
@@ -60,12 +62,19 @@ class _Server(ThreadingHTTPServer):
 
 
 @pytest.fixture(scope="session")
-def addresses() -> Iterator[dict[str, str]]:
-    """Where the site is: ``folder`` and ``server``."""
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Where the site is: ``folder``, ``server``, and ``unpacked`` from its zip."""
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    with ZipFile(ZIP) as archive:
+        archive.extractall(unpacked)
     with _Server(("127.0.0.1", 0), partial(_Quiet, directory=SITE)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield {"folder": SITE.as_uri(), "server": f"http://127.0.0.1:{server.server_port}"}
+        yield {
+            "folder": SITE.as_uri(),
+            "server": f"http://127.0.0.1:{server.server_port}",
+            "unpacked": (unpacked / ZIP.stem).as_uri(),
+        }
         server.shutdown()
         thread.join()
 

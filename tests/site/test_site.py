@@ -166,6 +166,8 @@ PANELS = """() => [...document.querySelectorAll("details.kx-badge")].map((badge)
     const panel = badge.nextElementSibling;
     return [badge.querySelector(".kx-word").innerText, panel.checkVisibility() ? panel.innerText : "", panel.getBoundingClientRect().right];
 })"""
+# The same once all of them can be read: what was folded away a moment ago may take one more moment to show.
+SHOWN = f"() => {{ const panels = ({PANELS})(); return panels.every(([word, panel]) => word && panel) && panels; }}"
 
 
 @on_pages(*pages_with(".kx-badge", PHONE))
@@ -174,7 +176,7 @@ def test_every_badge_opens(opened):
     page.evaluate(UNFOLD)
     assert not any(panel for _, panel, _ in page.evaluate(PANELS))
     page.evaluate("document.querySelectorAll('details.kx-badge').forEach((badge) => { badge.open = true; })")
-    for word, panel, right in page.evaluate(PANELS):
+    for word, panel, right in page.wait_for_function(SHOWN).json_value():
         # The panel says the word of the badge again, and how it was earned; it fits the screen.
         assert word.split()[0] in panel and len(panel) > 40
         assert right <= page.viewport_size["width"]
@@ -226,6 +228,13 @@ def search(visit, *queries: str, place: str = "folder") -> dict[str, list[str]]:
             links = tab.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
             found[query] = [urlsplit(link.removeprefix(start)).path for link in links]
     return found
+
+
+def test_the_zip_opens_where_it_is_unpacked(visit):
+    for chapter in written():
+        with visit(chapter["page"], "unpacked") as page:
+            assert chapter["title"] in page.title()
+    assert chapter["page"] in search(visit, chapter["title_zh"], place="unpacked")[chapter["title_zh"]]
 
 
 def test_search_can_be_reached_from_the_keyboard(visit):
