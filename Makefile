@@ -7,6 +7,10 @@ ZIP := _build/derivations-that-run.zip
 export OMP_NUM_THREADS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PLATFORM_DIRS := 1
+# Long training keeps its checkpoints in one place, whichever page it belongs to, and `make clean` leaves them.
+ifeq ($(KEXUE_SCALE),full)
+export KEXUE_CHECKPOINTS ?= $(CURDIR)/checkpoints
+endif
 # Browser of the tests: the first of these that exists, or CHROMIUM=/path/to/one.
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 export CHROMIUM
@@ -24,13 +28,14 @@ book: .venv/installed render  ## build the site: set up, execute what is stale, 
 	@printf '\nThe book is built. It opens from the folder, without a server and without network:\n  %s (%s)\nTo take along, in one file:\n  %s (%s)\n' \
 	  "$(CURDIR)/$(SITE)/index.html" "$$(du -sh $(SITE) | cut -f1)" "$(CURDIR)/$(ZIP)" "$$(du -sh $(ZIP) | cut -f1)"
 
-test: check-browser .venv/installed  ## run everything: lint, unit tests, the book with warnings as errors, browser tests
+test: check-browser .venv/installed  ## run everything: lint, types, unit tests, the book with warnings as errors, browsers, notebooks on a Colab-like machine
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not site" -n auto --maxprocesses 8
+	$(BIN)/pytest -q -m "not site and not live and not colab" -n auto --maxprocesses 8
 	@$(MAKE) --no-print-directory book
-	$(BIN)/pytest -m site tests/site -n auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/pytest -m "site or live" tests/site tests/live -n auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/pytest -q -m colab tests/colab -n auto --maxprocesses 2 --dist loadgroup
 
 serve:  ## show the built site on http://127.0.0.1:8000 (PORT=... for another)
 	@test -f $(SITE)/index.html || { echo "There is no site yet: run 'make book' first."; exit 1; }

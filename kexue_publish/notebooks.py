@@ -37,6 +37,9 @@ from kexue_publish.launch import Repository, extras_for, install_cell
 # What the folder holds besides notebooks, from the root of the repository.
 COMPANIONS = ("binder", "kexue_utils", "pyproject.toml", "LICENSE")
 
+# A code cell whose code the page folds, for JupyterLab and for Colab.
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}
+
 Macros = Mapping[str, "str | list[Any]"]
 
 
@@ -130,7 +133,8 @@ class NotebookTranslator(MarkdownTranslator):
         if node.get("nb_element") == "cell_code":
             self.end_cell()
             source = next(node[0].findall(nodes.literal_block)).astext()
-            self.cells.append(new_code_cell(source.strip("\n")))
+            folded = {"hide-input", "hide-cell"} & set(node["cell_metadata"].get("tags", []))
+            self.cells.append(new_code_cell(source.strip("\n"), metadata=FOLDED if folded else {}))
             raise nodes.SkipNode
         if "kx-head" in node["classes"]:
             del node[2:]  # the original and its author stay, what the page's checks and buttons are is the page's
@@ -248,6 +252,11 @@ class NotebookTranslator(MarkdownTranslator):
 
     visit_chinese = depart_chinese = MarkdownTranslator._pass
 
+    def visit_inline(self, node: nodes.inline) -> None:
+        if "kx-planned" in node["classes"]:
+            self.add(f"({node.astext()})")
+            raise nodes.SkipNode
+
     def visit_paragraph(self, node: nodes.paragraph) -> None:
         if "kx-credit" in node["classes"] or isinstance(node.parent, nodes.citation):
             self._push_context(SubContext(SubContextParams(0, 2)))  # goes on in the line that has begun
@@ -348,7 +357,8 @@ class NotebookBuilder(MarkdownBuilder):
             page, book = f"[{page}]({home}/{docname}.html)", f"[{book}]({home}/)"
         return (
             f"This notebook is {page} of {book}. Run it from the top. What is a badge beside an equation on the page is here "
-            "the output of the cell below it: what was checked, and how. Sliders redraw their figures."
+            "the output of the cell below it: what was checked, and how. Sliders redraw their figures. Code that is not the story "
+            "is folded; its bar opens it."
         )
 
 

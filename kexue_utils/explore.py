@@ -408,8 +408,13 @@ def _call(parameters: Mapping[str, Any]) -> str:
 
 
 def _emphasis(caption: str) -> str:
-    """The caption as HTML, with what captions have besides mathematics, ``**strong**`` and ``*emphasis*``."""
-    strong = re.sub(r"\*\*(\S.*?)\*\*", r"<b>\1</b>", html.escape(caption))
+    """The caption as HTML, with what captions have besides mathematics: ``**strong**``, ``*emphasis*``, and roles.
+
+    Only the build of the book knows the number of an equation. Here ``{eq}`eq-kl``` becomes its name, which also stands
+    beside its evidence.
+    """
+    named = re.sub(r"\{[\w:-]+\}`([^`]+)`", r"<code>\1</code>", html.escape(caption))
+    strong = re.sub(r"\*\*(\S.*?)\*\*", r"<b>\1</b>", named)
     return re.sub(r"(?<![\w*])\*(\S.*?)\*(?![\w*])", r"<i>\1</i>", strong)
 
 

@@ -8,6 +8,7 @@ white, because nothing is known about the page behind it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -174,4 +175,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str | 
             raise ValueError(f"rows must have no | inside a cell, got {cells}")
     rule = "|".join({"l": ":--", "c": ":-:", "r": "--:"}[letter] for letter in align)
     first, *rest = (f"| {' | '.join(map(str, cells))} |" for cells in lines)
-    return Markdown("\n".join([first, f"|{rule}|", *rest]))
+    text = "\n".join([first, f"|{rule}|", *rest])
+    # Only the build of the book knows the number behind {eq}`eq-kl`: elsewhere the name is left, as beside its evidence.
+    return Markdown(text if in_book() else re.sub(r"\{[\w:-]+\}(?=`)", "", text))

@@ -1,7 +1,12 @@
-"""Settings for all tests."""
+"""Settings for all tests, and the browser that some of them drive."""
+
+import os
+import shutil
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 
 # Two shared cores: a property may be slow at one moment without anything being wrong.
 settings.register_profile("kexue", deadline=None)
@@ -17,3 +22,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     if not (torch.cuda.is_available() or (marker.kwargs.get("mps") and torch.backends.mps.is_available())):
         pytest.skip("no accelerator (cuda or mps)" if marker.kwargs.get("mps") else "no CUDA device")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, as found on this machine."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.fail("The browser tests need Chromium: `apt-get install chromium`, or CHROMIUM=/path/to/a/chromium")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()

@@ -248,6 +248,8 @@ def test_a_reference_is_a_link_with_the_number(cells):
 
 def test_code_is_untouched_and_has_no_output(notebooks):
     code = [cell for cell in notebooks["softmax"].cells if cell.cell_type == "code"]
+    assert code[1].metadata == {"jupyter": {"source_hidden": True}, "cellView": "form"}, "folded as on the page"
+    assert [code[0].metadata, code[2].metadata] == [{}, {}]
     assert code[1].source == 'import json  # a comment\n\nprint("{eq}`not markup`")'
     assert [cell.outputs for cell in code] == [[]] * 3
     assert [cell.execution_count for cell in code] == [None] * 3

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 SITE = Path(__file__).parents[2] / "_build" / "html"
 ZIP = SITE.with_name("derivations-that-run.zip")
@@ -36,19 +34,6 @@ def _visit(item: pytest.Item) -> str:
     """Which visit a test shares: those of one visit stand together. Without a site there is nothing to visit."""
     visit = item.callspec.params.get("opened") if hasattr(item, "callspec") else None
     return "-".join(visit) if isinstance(visit, tuple) else ""
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.fail("The browser tests need Chromium: `apt-get install chromium`, or CHROMIUM=/path/to/a/chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import kexue_utils.explore as module
+from kexue_utils import style
 from kexue_utils.explore import MIME, explore
 
 
@@ -307,6 +308,17 @@ def test_labels_stand_beside_the_sliders(kernel):
 def test_the_caption_stands_below_with_its_emphasis(kernel):
     shown = explore(line, n=[1, 2], alt="{n}", caption="**Move $a_n$** & see the *steepest* $2*3*4$ line.")
     assert shown.widget.children[-1].value == "<b>Move $a_n$</b> &amp; see the <i>steepest</i> $2*3*4$ line."
+
+
+def test_a_caption_names_the_equations_that_only_the_book_has_numbers_for(kernel):
+    shown = explore(line, n=[1, 2], alt="{n}", caption="By {eq}`eq-kl`, after {cite:t}`kullback1951`.")
+    assert shown.widget.children[-1].value == "By <code>eq-kl</code>, after <code>kullback1951</code>."
+
+
+def test_a_table_names_them_too(monkeypatch):
+    assert "| `eq-kl` |" in style.table(["formula"], [["{eq}`eq-kl`"]]).data
+    monkeypatch.setenv("KEXUE_BOOK", "1")
+    assert "| {eq}`eq-kl` |" in style.table(["formula"], [["{eq}`eq-kl`"]]).data
 
 
 def test_a_slow_figure_is_drawn_when_the_slider_is_released(kernel, monkeypatch):
