@@ -91,6 +91,11 @@ def page(browser: Browser, server: str, beginning: Path, requests: list[str]) ->
     page.on("request", lambda request: requests.append(request.url))
     page.goto(f"{server}/lab/tree/{beginning.name}?token={TOKEN}")
     expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
+    code = [cell for cell in nbformat.read(beginning, as_version=4).cells if cell.cell_type == "code"]
+    folded = sum("cellView" in cell.metadata for cell in code)
+    expect(page.locator(".jp-CodeCell .jp-Placeholder")).to_have_count(folded)
+    page.get_by_role("menuitem", name="View", exact=True).click()
+    page.get_by_role("menuitem", name="Expand All Code", exact=True).click()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
