@@ -96,7 +96,7 @@ def _argument(latex: str, start: int) -> tuple[str, int]:
 
 
 class DropOutputs(SphinxPostTransform):
-    """A reader's own run writes the outputs; this comes before anybody chooses among their formats."""
+    """A reader's own run writes the outputs, all but their captions; this comes before anybody chooses among formats."""
 
     default_priority = 1
     builders = ("notebooks",)
@@ -104,7 +104,11 @@ class DropOutputs(SphinxPostTransform):
     def run(self, **_: Any) -> None:
         for node in list(self.document.findall(nodes.container)):
             if node.get("nb_element") == "cell_code_output":
-                node.parent.remove(node)
+                cell = node.parent
+                cell.remove(node)
+                captions = [nodes.paragraph("", "", *caption.children) for caption in node.findall(nodes.caption)]
+                place = cell.parent.index(cell) + 1
+                cell.parent[place:place] = captions
 
 
 class NotebookTranslator(MarkdownTranslator):
@@ -170,7 +174,7 @@ class NotebookTranslator(MarkdownTranslator):
 
     def visit_box(self, node: nodes.Element, title: str) -> None:
         if "dropdown" in node["classes"]:
-            self.add(f"<details>\n<summary>{escape(title)}</summary>", prefix_eol=2, suffix_eol=2)
+            self.add(f"<details>\n<summary>{title}</summary>", prefix_eol=2, suffix_eol=2)
         else:
             self._push_context(IndentContext("> ", empty=True, params=SubContextParams(2, 2)))
             self.add(f"**{title}**", suffix_eol=2)
@@ -182,18 +186,26 @@ class NotebookTranslator(MarkdownTranslator):
             self._pop_context()
 
     def visit_admonition(self, node: nodes.Element) -> None:
-        self.visit_box(node, node.pop(0).astext())
+        self.visit_box(node, self.title(node))
 
     def visit_theorem(self, node: nodes.Element) -> None:
         self._add_anchor(node["label"])
-        self.visit_box(
-            node, f"{node['realtype'].title()}{self.number(node, node['countertype'])}{node.pop(0).astext()}"
-        )
+        name, number = node["realtype"].title(), self.number(node, node["countertype"])
+        self.visit_box(node, f"{name}{number}{self.title(node)}")
 
     def visit_proof_node(self, node: nodes.Element) -> None:
         self.visit_box(node, "Proof")
 
     depart_admonition = depart_theorem = depart_proof_node = depart_box
+
+    def title(self, node: nodes.Element) -> str:
+        """Take the title off a box: its text and formulas, fit for Markdown and for HTML."""
+        return "".join(
+            f"${expand_macros(part.astext(), self.macros)}$"
+            if isinstance(part, nodes.math)
+            else escape(part.astext(), quote=False)
+            for part in node.pop(0).children
+        )
 
     def number(self, node: nodes.Element, kind: str) -> str:
         """A blank and the number of an enumerated box; nothing for one without a number."""
@@ -205,7 +217,7 @@ class NotebookTranslator(MarkdownTranslator):
     def visit_exercise_enumerable_node(self, node: nodes.Element) -> None:
         self.end_cell()
         self._add_anchor(node["label"])
-        title = f"Exercise{self.number(node, 'exercise')}{node.pop(0).astext()}"
+        title = f"Exercise{self.number(node, 'exercise')}{self.title(node)}"
         self.add(f"**{title.strip()}**", prefix_eol=2, suffix_eol=2)
 
     def visit_solution_node(self, node: nodes.Element) -> None:

@@ -40,7 +40,7 @@ math_eqref_format = "({number})"
 html_title = "The Book"
 html_theme = "sphinx_book_theme"
 exclude_patterns = ["_build", "kexue_utils"]
-nb_execution_mode = "off"
+nb_execution_mode = "force"
 mathjax3_config = {"tex": {"macros": {"R": r"\mathbb{R}", "inner": [r"\langle #1, #2 \rangle", 2]}}}
 suppress_warnings = ["ledger"]
 """
@@ -68,6 +68,15 @@ print("{eq}`not markup`")
 
 ## Losses
 
+```{code-cell} ipython3
+---
+mystnb: {figure: {name: fig-one, caption: "A line in $\\R$."}}
+---
+from IPython.display import SVG
+
+SVG("<svg xmlns='http://www.w3.org/2000/svg'/>")
+```
+
 A *formula*, **bold**, `a_b`, `` {eq}`x` ``, and after it a table:
 
 $$
@@ -78,7 +87,7 @@ $$ (eq-one)
 |---|---|
 | $\inner uv$ | {eq}`eq-one` |
 
-:::{admonition} A longer way
+:::{admonition} A longer way to $\R$
 :class: dropdown note
 
 Rests on {eq}`eq-one` and {eq}`eq-margin`:
@@ -249,10 +258,15 @@ def test_a_reference_is_a_link_with_the_number(cells):
 def test_code_is_untouched_and_has_no_output(notebooks):
     code = [cell for cell in notebooks["softmax"].cells if cell.cell_type == "code"]
     assert code[1].metadata == {"jupyter": {"source_hidden": True}, "cellView": "form"}, "folded as on the page"
-    assert [code[0].metadata, code[2].metadata] == [{}, {}]
+    assert [cell.metadata for cell in (code[0], *code[2:])] == [{}] * 3
     assert code[1].source == 'import json  # a comment\n\nprint("{eq}`not markup`")'
-    assert [cell.outputs for cell in code] == [[]] * 3
-    assert [cell.execution_count for cell in code] == [None] * 3
+    assert [cell.outputs for cell in code] == [[]] * 4
+    assert [cell.execution_count for cell in code] == [None] * 4
+
+
+def test_a_caption_stays_below_its_figure(cells):
+    place = cells.index(cell_with(cells, "SVG("))
+    assert cells[place + 1].startswith(r"A line in $\mathbb{R}$.")
 
 
 def test_the_first_cell_names_page_original_and_author(cells):
@@ -291,16 +305,19 @@ def test_a_dollar_in_the_text_is_no_formula(cells):
 
 
 def test_code_in_the_text_may_show_markup(cells):
-    assert "A *formula*, **bold**, `a_b`, `` {eq}`x` ``" in cell_with(cells, "## Losses")
+    assert "A *formula*, **bold**, `a_b`, `` {eq}`x` ``" in cell_with(cells, "A *formula*")
 
 
 def test_tables_stay_tables(cells):
-    assert "| $\\langle u, v \\rangle$ | [(1)](#equation-eq-one) |" in cell_with(cells, "## Losses")
+    assert "| $\\langle u, v \\rangle$ | [(1)](#equation-eq-one) |" in cell_with(cells, "A *formula*")
 
 
 def test_what_folds_on_the_page_folds_here(cells):
     cell = cell_with(cells, "A longer way")
-    start, end = cell.index("<details>\n<summary>A longer way</summary>\n\n"), cell.index("\n\n</details>")
+    start, end = (
+        cell.index("<details>\n<summary>A longer way to $\\mathbb{R}$</summary>\n\n"),
+        cell.index("\n\n</details>"),
+    )
     assert start < cell.index("\\tag{2}") < end
 
 
