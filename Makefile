@@ -42,6 +42,7 @@ serve:  ## show the built site on http://127.0.0.1:8000 (PORT=... for another)
 	$(BIN)/python -m http.server $(or $(PORT),8000) --bind 127.0.0.1 --directory $(SITE)
 
 notebooks: .venv/installed render  ## write one .ipynb a chapter, with all that running them takes, into _build/notebooks
+	@echo "The notebooks are in _build/notebooks/book"
 
 clean:  ## remove what was built and executed; keep .venv
 	rm -rf _build
