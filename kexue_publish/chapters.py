@@ -163,7 +163,7 @@ def _bibtex(head: str, **fields: str | None) -> str:
     return f"@{head},\n" + ",\n".join(lines) + "\n}"
 
 
-def _address(config: Config, docname: str) -> str | None:
+def address_of(config: Config, docname: str) -> str | None:
     """The public address of a page, or None as long as nobody has said where the book will be."""
     return f"{config.html_baseurl.rstrip('/')}/{docname}.html" if config.html_baseurl else None
 
@@ -325,13 +325,13 @@ class ChapterCite(_ChapterDirective):
                 f"incollection{{derivations-{chapter.slug}",
                 title=f"{{{{{chapter.title}}}}}",
                 booktitle=f"{{{{{config.html_title}}}}}",
-                url=_braced(_address(config, chapter.docname)),
+                url=_braced(address_of(config, chapter.docname)),
                 **book,
             ),
             "The whole book": _bibtex(
                 "book{derivations",
                 title=f"{{{{{config.html_title}}}}}",
-                url=_braced(_address(config, config.root_doc)),
+                url=_braced(address_of(config, config.root_doc)),
                 **book,
             ),
         }
@@ -373,7 +373,7 @@ def preview_tags(config: Config, page: str, chapter: Chapter | None, picture: st
         "og:description": description,
         "og:image": picture,
         "og:image:alt": config.kexue_description,
-        "og:url": _address(config, page),
+        "og:url": address_of(config, page),
     }
     tags = [f'<meta property="{name}" content="{html.escape(value)}" />' for name, value in properties.items() if value]
     tags.append(f'<meta name="description" content="{html.escape(description)}" />')

@@ -283,17 +283,23 @@ def _read(source: Path, page: str, markdown: MdParserConfig, common: dict[str, s
 
 
 def _trees(notebook: NotebookNode) -> Iterator[ast.Module]:
-    """The syntax trees of the code cells, in which IPython's magics have become function calls."""
+    """The syntax trees of the code cells."""
     for cell, line in zip(notebook.cells, notebook.metadata.source_map, strict=True):
         if cell.cell_type != "code":
             continue
-        magic, _, body = cell.source.partition("\n") if cell.source.startswith("%%") else ("", "", cell.source)
         try:
-            yield ast.parse(TransformerManager().transform_cell(body), filename=str(line))
+            yield syntax_tree(cell.source, str(line))
         except SyntaxError:
             # The body of a cell magic need not be Python, and some cells show an error on purpose.
+            magic = cell.source.startswith("%%")
             if not magic and not {"raises-exception", "skip-execution"} & set(cell.metadata.get("tags", ())):
                 raise
+
+
+def syntax_tree(cell: str, name: str = "<cell>") -> ast.Module:
+    """The syntax tree of a code cell, in which IPython's magics have become function calls; a first line ``%%`` is left out."""
+    body = cell.partition("\n")[2] if cell.startswith("%%") else cell
+    return ast.parse(TransformerManager().transform_cell(body), filename=name)
 
 
 def _drop_stale(chapter: Chapter, store: JupyterCacheBase) -> bool:

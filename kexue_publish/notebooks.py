@@ -31,8 +31,8 @@ from sphinx_markdown_builder.escape import escape_markdown_chars
 from sphinx_markdown_builder.translator import MarkdownTranslator
 from sphinx_proof.nodes import NODE_TYPES, unenumerable_node
 
-from kexue_publish.chapters import chapters_of
-from kexue_publish.launch import Repository, extras_for, install_cell
+from kexue_publish.chapters import address_of, chapters_of
+from kexue_publish.launch import extras_for, install_cell, repository_of
 
 # What the folder holds besides notebooks, from the root of the repository.
 COMPANIONS = ("binder", "kexue_utils", "pyproject.toml", "LICENSE")
@@ -312,7 +312,7 @@ class NotebookBuilder(MarkdownBuilder):
     def init(self) -> None:
         super().init()
         self.chapters = {chapter.docname: chapter for chapter in chapters_of(self.env)}
-        self.repository = Repository(self.config.kexue_repository) if self.config.kexue_repository else None
+        self.repository = repository_of(self.config)
         # Links to other pages: the site if its address is known, else the notebook beside this one.
         self.config.markdown_http_base = self.config.html_baseurl.rstrip("/")
         self.config.markdown_uri_doc_suffix = ".html" if self.config.html_baseurl else ".ipynb"
@@ -365,8 +365,8 @@ class NotebookBuilder(MarkdownBuilder):
     def origin(self, docname: str) -> str:
         """What somebody who has got only this file should know."""
         page, book = "a page", f"*{self.config.html_title}*"
-        if home := self.config.markdown_http_base:
-            page, book = f"[{page}]({home}/{docname}.html)", f"[{book}]({home}/)"
+        if address := address_of(self.config, docname):
+            page, book = f"[{page}]({address})", f"[{book}]({self.config.markdown_http_base}/)"
         return (
             f"This notebook is {page} of {book}. Run it from the top. What is a badge beside an equation on the page is here "
             "the output of the cell below it: what was checked, and how. Sliders redraw their figures. Code that is not the story "
