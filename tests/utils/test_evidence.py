@@ -1,12 +1,14 @@
 """Evidence is given for what is true and was really checked, and for nothing else."""
 
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from fractions import Fraction
 
 import mpmath
@@ -16,7 +18,7 @@ import sympy as sp
 from hypothesis import assume, given, settings
 from hypothesis import strategies as draw
 
-from kexue_utils import evidence, strategies
+from kexue_utils import evidence, strategies, words
 from kexue_utils.evidence import (
     MIME,
     CheckFailed,
@@ -39,12 +41,14 @@ n = sp.Symbol("n", integer=True, positive=True)
 k, m = sp.symbols("k m", integer=True)
 f, g = sp.Function("f"), sp.Function("g")
 oo = sp.oo
+approx = pytest.approx
 
 GAUSS = sp.exp(-((x - mu) ** 2) / (2 * s**2)) / (sp.sqrt(2 * sp.pi) * s)
 MATRIX_A, MATRIX_B, MATRIX_A3, MATRIX_B3 = (sp.MatrixSymbol(name, size, size) for size in (2, 3) for name in "AB")
 ROTATION = sp.Matrix([[sp.cos(theta), -sp.sin(theta)], [sp.sin(theta), sp.cos(theta)]])
 A2, B2 = (sp.Matrix(2, 2, sp.symbols(f"{name}0:4")) for name in "ab")
 A3 = sp.Matrix(3, 3, sp.symbols("a0:9"))
+P, Q = words.letters("P Q")
 
 
 # ---------------------------------------------------------------- prove: what is true
@@ -585,6 +589,254 @@ def test_every_kind_is_frozen_and_can_be_written_as_json():
         assert piece.resolution is None if resolution is None else (piece.resolution == 0) == (resolution == 0)
 
 
+def record(piece):
+    """What is published of a piece: all but its seconds, and but the fields that say nothing."""
+    fields = {name: value for name, value in asdict(piece).items() if value not in (None, (), "")}
+    assert 0 <= fields.pop("seconds") < 60
+    return fields
+
+
+RUNS = [1.0, 1.1, 0.9]
+SEEDS = [0, 1, 2]
+RAMP = np.arange(100.0)
+FALSIFIED = "a falsified claim is rejected."
+RECORDS = {
+    "constants of which one is smaller": (
+        lambda: prove("eq-a", sp.sqrt(2), 2, relation="<"),
+        {
+            "kind": "proved",
+            "method": f"SymPy shows the sign of the difference (sign of every factor); the numerical values agree; {FALSIFIED}",
+            "checked": r"\sqrt{2} < 2",
+            "resolution": 0.0,
+            "seed": 0,
+        },
+    ),
+    "words in letters for matrices": (
+        lambda: prove("eq-a", words.Tr(P * Q), words.Tr(Q * P), step="cyclic"),
+        {
+            "kind": "proved",
+            "method": "SymPy reduces the difference of the two sides to 0 (evaluation);"
+            f" 10 random choices of matrices, 2 × 2 and 3 × 3, agree; {FALSIFIED}",
+            "checked": r"\operatorname{tr}\left(P Q\right) = \operatorname{tr}\left(Q P\right)",
+            "assumptions": (r"P, Q\ \text{matrices of any size}",),
+            "resolution": 0.0,
+            "seed": 0,
+            "step": "cyclic",
+        },
+    ),
+    "an inequality in exact numbers": (
+        lambda: exact("eq-a", [2, 3, 4], lambda n: (n, "<", n**2), using=["eq-b"], step="small n"),
+        {
+            "kind": "exact",
+            "method": f"Exact arithmetic in 3 cases, from 2 to 4; {FALSIFIED}",
+            "checked": r"2 < 4;\quad \dots;\quad 4 < 16",
+            "resolution": 0.5,
+            "using": ("eq-b",),
+            "step": "small n",
+        },
+    ),
+    "one exact case": (
+        lambda: exact("eq-a", [5], lambda n: (n + n, 2 * n)),
+        {
+            "kind": "exact",
+            "method": f"Exact arithmetic in 1 case, 5; {FALSIFIED}",
+            "checked": "10 = 10",
+            "resolution": 0.0,
+        },
+    ),
+    "one number": (
+        lambda: numeric("eq-a", 2.0, 2.5, rtol=0.25, why="coarse", seed=3.0, using=["eq-b"], step="half"),
+        {
+            "kind": "numeric",
+            "method": f"1 value within 0.25 of the claim (coarse); {FALSIFIED}",
+            "checked": r"2.0 \approx 2.5",
+            "resolution": approx((0.2 + 0.25) / (1 - 0.25)),
+            "using": ("eq-b",),
+            "seed": 3,
+            "details": (("largest deviation", "2.0e-01"),),
+            "step": "half",
+        },
+    ),
+    "a number against 0": (
+        lambda: numeric("eq-a", [2.0, 3.0], [2.5, 0.0], rtol=0.25, why="coarse", scale=100),
+        {
+            "kind": "numeric",
+            "method": f"2 values within 0.25 of the claim (coarse); {FALSIFIED}",
+            "checked": r"2.0 \approx 2.5,\quad \dots\ (2\text{ values})",
+            "resolution": approx((0.2 + 0.25) / (1 - 0.25)),
+            "details": (("largest deviation", "2.0e-01"), ("scale where the claim is 0", "100")),
+        },
+    ),
+    "an upper bound": (
+        lambda: numeric("eq-a", [1.0, 3.0], [2.0, 4.0], rtol=1e-3, why="rounding", relation="<="),
+        {
+            "kind": "numeric",
+            "method": f"2 values on the claimed side (<=) of the bound, rounding 0.001 (rounding); {FALSIFIED}",
+            "checked": r"1.0 \le 2.0,\quad \dots\ (2\text{ values})",
+            "resolution": approx(0.25 + 1e-3),
+            "details": (("smallest slack", "0.25"),),
+        },
+    ),
+    "a lower bound": (
+        lambda: numeric("eq-a", 2.0, 1.0, rtol=1e-3, why="rounding", relation=">="),
+        {
+            "kind": "numeric",
+            "method": f"1 value on the claimed side (>=) of the bound, rounding 0.001 (rounding); {FALSIFIED}",
+            "checked": r"2.0 \ge 1.0",
+            "resolution": approx(1 + 1e-3),
+            "details": (("smallest slack", "1"),),
+        },
+    ),
+    "expressions at points, of which four are listed": (
+        lambda: numeric(
+            "eq-a", x**2 + k, k, rtol=1e-20, why="rounding", scale=1, at=[{x: 0.0, k: i} for i in range(5)]
+        ),
+        {
+            "kind": "numeric",
+            "method": f"5 values within 1e-20 of the claim (rounding); {FALSIFIED}",
+            "checked": "k + x^{2} = k",
+            "assumptions": tuple(rf"x = 0.0,\ k = {i}" for i in range(4)),
+            "resolution": approx(1e-20),
+            "details": (("largest deviation", "0.0e+00"), ("scale where the claim is 0", "1")),
+        },
+    ),
+    "one mean": (
+        lambda: sampled("eq-a", RAMP + 100, 150.0, seed=1.0, using=["eq-b"], step="half"),
+        {
+            "kind": "sampled",
+            "method": "1 mean of 100 samples within 4 standard errors of the claim"
+            f" (a true claim fails with probability 6e-05); {FALSIFIED}",
+            "checked": r"149.5 \pm 2.9 \approx 150.0",
+            "resolution": approx((4 * RAMP.std(ddof=1) / 10 + 0.5) / 150),
+            "using": ("eq-b",),
+            "seed": 1,
+            "details": (("deviations in standard errors", "-0.17"),),
+            "step": "half",
+        },
+    ),
+    "a mean of 0": (
+        lambda: sampled("eq-a", np.stack([RAMP + 100, RAMP - 49.5]), [150.0, 0.0], scale=100, sigmas=3),
+        {
+            "kind": "sampled",
+            "method": "2 means of 100 samples within 3 standard errors of the claim"
+            f" (a true claim fails with probability 5e-03); {FALSIFIED}",
+            "checked": r"149.5 \pm 2.9 \approx 150.0,\quad \dots\ (2\text{ means})",
+            "resolution": approx(3 * RAMP.std(ddof=1) / 10 / 100),
+            "details": (("deviations in standard errors", "-0.17, +0.00"), ("scale where the claim is 0", "100")),
+        },
+    ),
+    "runs within a tolerance": (
+        lambda: measured("eq-a", RUNS, 1.25, within=0.25, why="theory", seeds=SEEDS, using=["eq-b"]),
+        {
+            "kind": "measured",
+            "method": "Mean of 3 seeds within 0.25 (relative) of the prediction (theory).",
+            "checked": r"1.0 \pm 0.058 \approx 1.25",
+            "resolution": approx((0.2 + 0.25) / (1 - 0.25)),
+            "using": ("eq-b",),
+            "details": (("seeds", "0, 1, 2"), ("setting 1", "predicted 1.25, measured 1, spread 0.1")),
+        },
+    ),
+    "runs of two settings in standard errors": (
+        lambda: measured(
+            "eq-a", [RUNS, [2, 2.1, 1.8]], [1.05, 2], standard_error=[0.1, 0.2], sigmas=3, why="theory", seeds=SEEDS
+        ),
+        {
+            "kind": "measured",
+            "method": "Mean of 3 seeds within 3 standard errors of the prediction (theory).",
+            "checked": r"1.0 \pm 0.058 \approx 1.05,\quad \dots\ (2\text{ settings})",
+            "resolution": approx((3 * 0.1 / math.sqrt(3) + 0.05) / 1.05),
+            "details": (
+                ("seeds", "0, 1, 2"),
+                ("setting 1", "predicted 1.05, measured 1, spread 0.1"),
+                ("setting 2", "predicted 2, measured 1.96667, spread 0.15"),
+            ),
+        },
+    ),
+    "runs in an interval": (
+        lambda: measured("eq-a", [RUNS, [1, 1.2, 0.8]], (0.5, 3), why="theory", seeds=SEEDS),
+        {
+            "kind": "measured",
+            "method": "All 6 runs between 0.5 and 3 (theory).",
+            "checked": r"0.5 \le 1.0,\ 1.1,\ 0.9,\ 1.0,\ 1.2 \le 3.0",
+            "resolution": approx(2.2),
+            "details": (("seeds", "0, 1, 2"), ("setting 1", "measured 0.8 to 1.2")),
+        },
+    ),
+    "runs above a bound": (
+        lambda: measured("eq-a", [-1.0, -1.1, -0.9], (-2, sp.oo), why="theory", seeds=SEEDS),
+        {
+            "kind": "measured",
+            "method": "All 3 runs between -2 and inf (theory).",
+            "checked": r"-2.0 \le -1.0,\ -1.1,\ -0.9 \le \infty",
+            "resolution": approx(1.1),
+            "details": (("seeds", "0, 1, 2"), ("setting 1", "measured -1.1 to -0.9")),
+        },
+    ),
+    "a pair of sides that are not equal": (
+        lambda: refute("eq-a", ((z + 1) ** 2, z**2 + 1), {z: 1}),
+        {
+            "kind": "refuted",
+            "method": "False at z = 1: the left side is 4, the right side 2.",
+            "checked": r"\text{not always: }\left(z + 1\right)^{2} = z^{2} + 1",
+            "assumptions": ("z = 1",),
+        },
+    ),
+    "numbers that are not equal": (
+        lambda: refute("eq-a", (sp.pi, sp.Rational(22, 7)), {}),
+        {
+            "kind": "refuted",
+            "method": "False: the left side is 3.1415927, the right side 22/7.",
+            "checked": r"\text{not always: }\pi = \frac{22}{7}",
+        },
+    ),
+    "matrices of which one entry differs": (
+        lambda: refute("eq-a", (sp.Matrix([z, z**2]), sp.Matrix([z, z])), {z: 2}),
+        {
+            "kind": "refuted",
+            "method": "False at z = 2: the left side is 4, the right side 2.",
+            "checked": r"\text{not always: }z = z,\quad z^{2} = z",
+            "assumptions": ("z = 2",),
+        },
+    ),
+    "a predicate": (
+        lambda: refute("eq-a", lambda n: n < 5, 7, holds_at=[1]),
+        {
+            "kind": "refuted",
+            "method": "False at 7, though true in 1 case, 1.",
+            "checked": r"\text{false at }7",
+        },
+    ),
+    "what is proved elsewhere": (
+        lambda: cite("eq-a", "apery1979", "page 11"),
+        {"kind": "cited", "method": "Not checked here; proved in apery1979, page 11.", "citation": "apery1979"},
+    ),
+    "a definition": (lambda: define("eq-a", " the angle "), {"kind": "definition", "method": "the angle"}),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_record_says_what_was_checked_and_how(name):
+    check, expected = RECORDS[name]
+    assert record(check()) == {"label": "eq-a"} | expected
+
+
+def test_text_and_html_say_kind_label_step_claim_and_assumptions():
+    doubled = exact("eq-a", [5], lambda n: (n + n, 2 * n), step="n < 6")
+    assert str(doubled) == f"= exact [eq-a]: (step: n < 6) Exact arithmetic in 1 case, 5; {FALSIFIED}"
+    assert doubled._html() == (
+        '<div style="overflow-x:auto">= <b>exact</b> <code>eq-a</code>: (step: n &lt; 6) Exact arithmetic in 1 case, 5; '
+        f"{FALSIFIED}<br>$\\displaystyle 10 = 10$</div>"
+    )
+    bounded = prove("eq-a", (z + p) ** 2, z**2 + 2 * z * p + p**2, given=[p > 1])
+    assert bounded._html().endswith(
+        r"<br>$\displaystyle \left(p + z\right)^{2} = p^{2} + 2 p z + z^{2}$"
+        r"<br>for $p &gt; 1$, $p\ \text{positive}$, $z\ \text{complex}$</div>"
+    )
+    assert define("eq-a", "a name")._html() == (
+        '<div style="overflow-x:auto">≔ <b>definition</b> <code>eq-a</code>: a name</div>'
+    )
+
+
 def test_the_page_shows_what_was_checked_and_no_seconds():
     for piece in every_kind():
         bundle = piece._repr_mimebundle_()
@@ -855,9 +1107,6 @@ def test_sampled_refuses_what_cannot_fail(samples, expected, arguments, message)
 
 
 # ---------------------------------------------------------------- measured
-
-RUNS = [1.0, 1.1, 0.9]
-SEEDS = [0, 1, 2]
 
 
 @settings(max_examples=30, deadline=None)
