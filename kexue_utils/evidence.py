@@ -445,8 +445,9 @@ def _compare(
     ok = passes(right)
     if not np.all(ok):
         worst = int(np.argmin(ok))
+        entry = tuple(map(int, np.unravel_index(worst, left.shape)))
         raise CheckFailed(
-            f"{label}: entry {np.unravel_index(worst, left.shape) if left.ndim else 0}: got {left.ravel()[worst]}, "
+            f"{label}: entry {entry}: got {left.ravel()[worst]}, "
             f"expected {relation} {right.ravel()[worst]} within {rtol:g}; {np.sum(~ok)} of {ok.size} entries miss."
         )
     deviation = np.asarray(abs(left - right) / magnitude)
@@ -649,7 +650,7 @@ def measured(
                 f"{label}: 0 is predicted, which has no relative error; predict an interval (low, high)."
             )
         _same_shape(label, mean, claim, "the means of the runs", "predicted")
-        if standard_error is not None:
+        if within is None:
             error = _floats(label, standard_error, "standard_error")
             _same_shape(label, mean, error, "the means of the runs", "standard_error")
             if np.any(error <= 0):
@@ -658,7 +659,7 @@ def measured(
                 label, mean, claim, error / math.sqrt(count), sigmas, None, f"the mean of {count} runs"
             )
             said = f"within {sigmas:g} standard errors of the prediction"
-        elif within is not None:
+        else:
             if not 0 < within < 0.5:
                 raise VacuousCheck(f"{label}: within = {within} given; choose 0 < within < 0.5.")
             off = abs(mean - claim) / abs(claim)
@@ -772,7 +773,8 @@ def refute(label: str, claim: Any, at: Any, *, holds_at: Sequence[Any] | None = 
     false_here = [pair for pair in values if _surely_false(*pair, relation)]
     if not false_here:
         shown = " and ".join(_plain(value) for value in values[0])
-        raise CheckFailed(f"{label}: at {goals.place(point)} the claim is not false: the sides are {shown}.")
+        at_point = f" at {goals.place(point)}" if point else ""
+        raise CheckFailed(f"{label}: the claim is not false{at_point}: the sides are {shown}.")
     method = "the left side is {}, the right side {}.".format(*map(_plain, false_here[0]))
     return Evidence(
         kind="refuted",

@@ -806,7 +806,7 @@ RECORDS = {
             "checked": r"\text{false at }7",
         },
     ),
-    "what is proved elsewhere": (
+    "a theorem of others": (
         lambda: cite("eq-a", "apery1979", "page 11"),
         {"kind": "cited", "method": "Not checked here; proved in apery1979, page 11.", "citation": "apery1979"},
     ),
@@ -814,10 +814,39 @@ RECORDS = {
 }
 
 
+def test_formulas_are_written_as_in_the_chapters():
+    def shown(left, right):
+        return refute("eq-a", (left, right), {p: 1}).checked.removeprefix(r"\text{not always: }")
+
+    assert shown(sp.loggamma(p), sp.log(2 * p)) == r"\ln\Gamma\left(p\right) = \ln{\left(2 p \right)}"
+    assert shown(sp.loggamma(p) ** 2, p) == r"\left[\ln\Gamma\left(p\right)\right]^{2} = p"
+    assert shown(sp.polygamma(0, p), p) == r"\psi\left(p\right) = p"
+    assert shown(sp.polygamma(3, p) ** 2, p) == r"\left[\psi'''\left(p\right)\right]^{2} = p"
+    assert shown(sp.polygamma(4, p), p) == r"\psi^{(4)}\left(p\right) = p"
+    assert shown(10**29 + p, 10**30) == rf"p + {10**29} = 100000\ldots000\,_{{(31\text{{ digits}})}}"
+    column = sp.Matrix([p, 1, 1])
+    assert shown(column, 2 * column) == r"p = 2 p,\quad 1 = 2,\quad 1 = 2"
+    assert shown(sp.ones(4, 1) * p, 2 * sp.ones(4, 1)).count("=") == 1
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_the_record_says_what_was_checked_and_how(name):
     check, expected = RECORDS[name]
     assert record(check()) == {"label": "eq-a"} | expected
+
+
+def test_assumptions_are_stated_once_by_what_is_assumed():
+    u, v = sp.symbols("u v", real=True, zero=False)
+    found = prove("eq-a", (u + v + z) ** 2, sp.expand((u + v + z) ** 2), given=[sp.true, u > 1])
+    assert found.assumptions == ("u > 1", r"u, v\ \text{not zero real}", r"z\ \text{complex}")
+
+
+@pytest.mark.parametrize("label", ["eq-a", "eq:a.b_c", "E1"])
+def test_a_label_is_a_letter_and_letters_digits_or_marks(label):
+    assert define(label, "a name").label == label
+    for wrong in ("", f"1{label}", f"{label} ", f"{label}+"):
+        with pytest.raises(ValueError, match="label: the name of an equation expected"):
+            define(wrong, "a name")
 
 
 def test_text_and_html_say_kind_label_step_claim_and_assumptions():
@@ -892,6 +921,31 @@ def test_exact_takes_fractions_matrices_polynomials_integrals_and_inequalities()
 
 
 @pytest.mark.parametrize(
+    "relation, right, slack",
+    [
+        (">=", lambda n: n - 1, 0.5), (">", lambda n: n - 1, 0.5), ("<=", lambda n: n, 0), ("<=", sp.sqrt, None), ("<", lambda n: n, None),
+    ],
+)  # fmt: skip
+def test_exact_knows_each_relation_and_its_smallest_slack(relation, right, slack):
+    def check():
+        return exact("eq-a", [2, 3], lambda n: (n, relation, right(n)))
+
+    if slack is not None:
+        assert check().resolution == slack
+    else:
+        with pytest.raises(CheckFailed, match=rf"false in case 2: left side 2, right side .* \(claimed {relation}\)\."):
+            check()
+
+
+def test_equal_sides_that_are_no_fractions_are_equal_and_neither_below_nor_above():
+    for relation in ("<=", ">=", "="):
+        assert exact("eq-a", [2, 3], lambda n, r=relation: (sp.sqrt(n), r, sp.sqrt(n))).resolution == 0
+    for relation in ("<", ">"):
+        with pytest.raises(CheckFailed, match=r"left side sqrt.2., right side sqrt.2."):
+            exact("eq-a", [2, 3], lambda n, r=relation: (sp.sqrt(n), r, sp.sqrt(n)))
+
+
+@pytest.mark.parametrize(
     "cases, claim, message",
     [
         ([], lambda n: (n, n), "empty"),
@@ -903,7 +957,10 @@ def test_exact_takes_fractions_matrices_polynomials_integrals_and_inequalities()
         ([1, 2], lambda n: n == n, "return the two sides"),
         ([1, 2], lambda n: None, "return the two sides"),
         ([1, 2, 3], lambda n: (1, 1), "same in every case"),
-        ([1, 2], lambda n: (sp.nan, n), "undefined"),
+        ([1], lambda n: (sp.O(1), sp.O(1)), r"falsified claim O\(1\) = O\(1\) is accepted"),
+        ([1, 2], lambda n: (sp.nan, n), "case 1: undefined side nan"),
+        ([1, 2], lambda n: (n, sp.zoo), "case 1: undefined side zoo"),
+        ([1, 2], lambda n: (-sp.oo, n), "case 1: undefined side -oo"),
         ([1, 2], lambda n: (sp.oo * n, sp.oo), "undefined"),
         ([1, 2], lambda n: (sp.ones(n + 1, 1), sp.ones(1, n + 1)), "shapes differ"),
         ([1, 2], lambda n: (sp.Integral(f(x), (x, 0, n)), sp.Integral(f(y), (y, 0, n))), "unevaluated"),
@@ -914,7 +971,7 @@ def test_exact_refuses_what_cannot_fail(cases, claim, message):
         exact("eq-void", cases, claim)
 
 
-@pytest.mark.parametrize("sides", [(1, "==", 2), (1, 2, 3, 4), (np.ones(2), 1), (True, 1), ([1], [1])])
+@pytest.mark.parametrize("sides", [(1, "==", 2), (1, "<", 2, 3), (1,), (np.ones(2), 1), (True, 1), ([1], [1])])
 def test_exact_names_bad_sides(sides):
     with pytest.raises((TypeError, ValueError)):
         exact("eq-bad", [1], lambda n: sides)
@@ -994,13 +1051,21 @@ def test_numeric_evaluates_sympy_expressions_to_thirty_digits():
     "got, expected, arguments, message",
     [
         ([1.0], [1.0], {"rtol": 0.5}, "tolerance of half the value"),
+        ([1.0], [1.0], {"rtol": 0}, "tolerance of half the value"),
         ([1.0], [1.0], {"rtol": float("nan")}, "rtol"),
         ([1.0], [1.0], {"rtol": 1e-16}, "finer"),
+        ([1.0], [1.6], {"rtol": 0.4}, r"falsified claim is accepted as well.*resolution 1\.29"),
+        ([1.0], [1.0], {"rtol": 3.9 * 2.0**-52}, "finer"),
+        (mpmath.mpf(1), mpmath.mpf(1), {"rtol": 3.9 * 2.0**-52}, "finer"),
+        (np.float32([0.1]), np.array([0.1]), {"rtol": 1e-8}, "finer"),
+        (np.array([0.1]), np.float32([0.1]), {"rtol": 1e-8}, "finer"),
         (np.float32([0.1]), np.float32([0.1]), {"rtol": 1e-8}, "finer"),
         ([float("nan")], [float("nan")], {}, "NaN"),
         ([float("inf")], [float("inf")], {}, "infinity"),
+        ([mpmath.inf], [mpmath.inf], {}, "got has a NaN or an infinity"),
+        ([1.0], [mpmath.inf], {}, "expected has a NaN or an infinity"),
         ([], [], {}, "empty"),
-        (np.ones((3, 1)), np.ones((3, 3)), {}, "broadcasting"),
+        (np.ones((3, 1)), np.ones((3, 3)), {}, r"got has shape \(3, 1\), expected \(3, 3\); .*broadcasting"),
         (np.ones(3), 1.0, {}, "broadcasting"),
         ([0.0, 1.0], [0.0, 1.0], {}, "scale="),
         ([0.1], [0.0], {"scale": 0}, "scale="),
@@ -1008,12 +1073,45 @@ def test_numeric_evaluates_sympy_expressions_to_thirty_digits():
         (sp.sin(x), sp.sin(x), {"at": [{x: 1}]}, "same expression"),
         (sp.sin(x), sp.cos(x), {"at": []}, "at is empty"),
         (sp.sin(2 * x), 2 * sp.sin(x) * sp.cos(x), {"at": [{x: 1}], "rtol": 1e-35}, "finer"),
+        (sp.sin(2 * x), 2 * sp.sin(x) * sp.cos(x), {"at": [{x: 1}], "rtol": 0.9e-28}, "finer"),
         (sp.Integral(sp.sin(x) / x, (x, 0, oo)), sp.Integer(-4), {"at": [{}], "rtol": 0.1}, "30 digits"),
     ],
 )
 def test_numeric_refuses_what_cannot_fail(got, expected, arguments, message):
     with pytest.raises(VacuousCheck, match=message):
         numeric("eq-n", got, expected, **({"rtol": 1e-6, "why": "test"} | arguments))
+
+
+@pytest.mark.parametrize(
+    "got, expected, relation, message",
+    [
+        (
+            [[1.0, 2.0], [3.5, 4.0]],
+            [[1.0, 2.0], [3.0, 4.0]],
+            "=",
+            "entry (1, 0): got 3.5, expected = 3.0 within 0.001; 1 of 4",
+        ),
+        ([1.0, 2.0, 3.0], [1.0, 2.1, 3.1], "=", "entry (1,): got 2.0, expected = 2.1 within 0.001; 2 of 3"),
+        (2.0, 1.0, "<=", "entry (): got 2.0, expected <= 1.0 within 0.001; 1 of 1"),
+        (1.0, 2.0, ">=", "entry (): got 1.0, expected >= 2.0 within 0.001; 1 of 1"),
+        ([1 + 1j], [1 - 1j], "=", "entry (0,): got (1+1j), expected = (1-1j) within 0.001; 1 of 1"),
+    ],
+)
+def test_numeric_names_the_first_entry_that_misses_and_counts_them(got, expected, relation, message):
+    with pytest.raises(CheckFailed, match=rf"^eq-n: {re.escape(message)} entries miss\.$"):
+        numeric("eq-n", got, expected, rtol=1e-3, why="test", relation=relation)
+
+
+def test_the_finest_tolerance_is_four_roundings_or_28_digits():
+    assert numeric("eq-n", [1.0], [1.0], rtol=2.0**-50, why="test").resolution == approx(2.0**-50)
+    double = (sp.sin(2 * x), 2 * sp.sin(x) * sp.cos(x))
+    assert numeric("eq-n", *double, at={x: 1}, rtol=1e-28, why="test").resolution == approx(1e-28, rel=1e-3)
+
+
+def test_a_deviation_as_large_as_the_tolerance_is_accepted():
+    assert numeric("eq-n", 1.25, 1.0, rtol=0.25, why="test").kind == "numeric"
+    assert numeric("eq-n", 1.25, 1.0, rtol=0.25, why="test", relation="<=").kind == "numeric"
+    assert measured("eq-m", [1.25] * 3, 1.0, within=0.25, why="test", seeds=SEEDS).kind == "measured"
 
 
 def test_numeric_refuses_an_array_against_itself():
@@ -1026,6 +1124,8 @@ def test_numeric_refuses_an_array_against_itself():
 @pytest.mark.parametrize(
     "got, expected, arguments, error, message",
     [
+        ([None], [1.0], {}, TypeError, "got: numbers expected, None given"),
+        ([1.0], ["a"], {}, TypeError, "expected: numbers expected, dtype <U1 given"),
         (["a"], ["a"], {}, TypeError, "got"),
         ({1: 2}, {1: 2}, {}, TypeError, "got"),
         ([1.0], [1.0], {"why": " "}, ValueError, "why"),
@@ -1077,8 +1177,27 @@ def test_sampled_takes_booleans_complex_numbers_torch_and_sympy():
     samples = np.random.default_rng(0).normal(size=20_000)
     assert sampled("eq-s", samples > 0, 0.5).kind == "sampled"
     assert sampled("eq-s", np.exp(1j * samples), np.exp(-0.5)).kind == "sampled"
+    assert sampled("eq-s", 1j * abs(samples), sp.I * sp.sqrt(2 / sp.pi)).kind == "sampled"
     assert sampled("eq-s", torch.from_numpy(samples) ** 2, 1.0).kind == "sampled"
     assert sampled("eq-s", abs(samples), sp.sqrt(2 / sp.pi)).kind == "sampled"
+
+
+def test_a_mean_that_is_off_is_named_with_its_distance_in_standard_errors():
+    with pytest.raises(
+        CheckFailed, match=r"^eq-s: the mean of 100 samples is 49\.5, claimed 70: -7\.1 standard errors, 4 allowed\.$"
+    ):
+        sampled("eq-s", np.stack([RAMP, RAMP, RAMP]), [50, 70, 40])
+    with pytest.raises(
+        CheckFailed, match=r"^eq-m: the mean of 3 runs is 1, claimed 1\.5: -86\.6 standard errors, 4 allowed\.$"
+    ):
+        measured("eq-m", RUNS, 1.5, standard_error=0.01, why="test", seeds=SEEDS)
+
+
+def test_between_two_and_six_standard_errors_may_be_accepted():
+    for sigmas in (2, 6):
+        assert f"within {sigmas} standard" in sampled("eq-s", RAMP + 100, 150, sigmas=sigmas).method
+        theory = {"standard_error": 0.1, "why": "test", "seeds": SEEDS}
+        assert f"within {sigmas} standard" in measured("eq-m", RUNS, 1.0, sigmas=sigmas, **theory).method
 
 
 NORMAL = np.random.default_rng(0).normal(size=(1000, 120))
@@ -1132,6 +1251,24 @@ def test_measured_takes_intervals_and_sympy_numbers():
         measured("eq-m", RUNS, (0.95, 2), why="test", seeds=SEEDS)
 
 
+def test_runs_that_miss_are_said_with_what_is_allowed():
+    settings = {"why": "test", "seeds": SEEDS}
+    with pytest.raises(CheckFailed, match=r"^eq-m: measured 1, predicted 1\.5: off by 33\.33%, allowed 25\.00%\.$"):
+        measured("eq-m", [RUNS, RUNS, RUNS], [1.3, 1.5, 1.2], within=0.25, **settings)
+    with pytest.raises(CheckFailed, match=r"^eq-m: measured 0\.9 to 1\.1, predicted between 1 and 2\.$"):
+        measured("eq-m", RUNS, (1, 2), **settings)
+    with pytest.raises(CheckFailed, match="between 0 and 1"):
+        measured("eq-m", RUNS, (0, 1), **settings)
+
+
+def test_the_ends_of_an_interval_belong_to_it():
+    assert measured("eq-m", RUNS, (0.9, 1.1), why="test", seeds=SEEDS).resolution == approx(0.2)
+
+
+def test_an_interval_around_runs_of_0_is_infinitely_coarse():
+    assert measured("eq-m", [0, 0, 0], (-1, 1), why="test", seeds=SEEDS).resolution > 1e299
+
+
 @pytest.mark.parametrize(
     "runs, predicted, arguments, error, message",
     [
@@ -1139,11 +1276,13 @@ def test_measured_takes_intervals_and_sympy_numbers():
         (RUNS, 1.0, {}, VacuousCheck, "one way"),
         (RUNS, 1.0, {"within": 0.2, "standard_error": 0.1}, VacuousCheck, "one way"),
         (RUNS, 1.0, {"within": 0.5}, VacuousCheck, "within"),
+        (RUNS, 1.0, {"within": 0}, VacuousCheck, "within = 0 given"),
         (RUNS, 1.0, {"within": float("nan")}, VacuousCheck, "within"),
         (RUNS, 1.0, {"standard_error": 10.0}, VacuousCheck, "Draw more samples"),
         (RUNS, 1.0, {"standard_error": 0.0}, ValueError, "standard_error"),
         (RUNS, 0.0, {"within": 0.2}, VacuousCheck, "interval"),
         (RUNS, (-np.inf, np.inf), {}, VacuousCheck, "excludes nothing"),
+        (RUNS, (1, 1), {}, VacuousCheck, "empty"),
         (RUNS, (2, 1), {}, VacuousCheck, "empty"),
         (RUNS, (0, np.nan), {}, VacuousCheck, "excludes nothing"),
         (RUNS, (0, 1, 2), {}, ValueError, "interval"),
@@ -1153,7 +1292,9 @@ def test_measured_takes_intervals_and_sympy_numbers():
         ([RUNS, RUNS], [1.0, 1.0], {"standard_error": 0.1}, VacuousCheck, "broadcasting"),
         (RUNS, 1.0, {"within": 0.2, "seeds": [0, 0, 1]}, ValueError, "different seeds"),
         (RUNS, 1.0, {"within": 0.2, "why": ""}, ValueError, "why"),
-        (RUNS, 1.0, {"standard_error": 0.1, "sigmas": 9}, VacuousCheck, "sigmas"),
+        (RUNS, 1.0, {"standard_error": 0.1, "sigmas": 6.1}, VacuousCheck, "sigmas"),
+        (RUNS, 1.0, {"standard_error": 0.1, "sigmas": 1.9}, VacuousCheck, "sigmas"),
+        (1.0, 1.0, {"within": 0.2}, VacuousCheck, "three seeds"),
     ],
 )
 def test_measured_refuses(runs, predicted, arguments, error, message):
@@ -1185,6 +1326,42 @@ def test_measured_refuses(runs, predicted, arguments, error, message):
 def test_refutes(claim, at):
     found = refute("eq-r", claim, at)
     assert found.kind == "refuted" and "False at" in found.method
+
+
+@pytest.mark.parametrize(
+    "relation, refuted, held",
+    [
+        (sp.Eq, [0, 2], [1]),
+        (sp.Ne, [1], [0, 2]),
+        (sp.Lt, [1, 2], [0]),
+        (sp.Le, [2], [0, 1]),
+        (sp.Gt, [0, 1], [2]),
+        (sp.Ge, [0], [1, 2]),
+    ],
+)
+def test_every_relation_with_1_is_refuted_where_it_is_false_and_only_there(relation, refuted, held):
+    for value in refuted:
+        assert refute("eq-r", relation(x, 1), {x: value}).kind == "refuted"
+    for value in held:
+        message = rf"^eq-r: the claim is not false at x = {value}: the sides are {value} and 1\.$"
+        with pytest.raises(CheckFailed, match=message):
+            refute("eq-r", relation(x, 1), {x: value})
+
+
+def test_numbers_that_differ_beyond_20_digits_are_not_told_apart():
+    assert refute("eq-r", (sp.pi, sp.pi + sp.Rational(1, 10**18)), {}).kind == "refuted"
+    with pytest.raises(CheckFailed, match=r"^eq-r: the claim is not false: the sides are 3\.1415927 and 3\.1415927\.$"):
+        refute("eq-r", (sp.pi, sp.pi + sp.Rational(1, 10**21)), {})
+    with pytest.raises(CheckFailed, match="not false"):
+        refute("eq-r", (10**30 * sp.pi, 10**30 * sp.pi + 1), {})
+
+
+def test_matrices_refute_words_and_give_n_its_value():
+    shear, flip = sp.Matrix([[1, 1], [0, 1]]), sp.Matrix([[0, 1], [1, 0]])
+    assert refute("eq-r", (P * Q, Q * P), {P: shear, Q: flip}).kind == "refuted"
+    assert refute("eq-r", (words.Tr(P * P**-1), 3), {P: shear}).method.endswith("the left side is 2, the right side 3.")
+    with pytest.raises(CheckFailed, match="not false"):
+        refute("eq-r", (words.Tr(P * P**-1), 2), {P: shear})
 
 
 @settings(max_examples=30, deadline=None)
