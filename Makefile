@@ -32,7 +32,7 @@ test: check-browser .venv/installed  ## run everything: lint, types, unit tests,
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not site and not live and not colab" -n auto --maxprocesses 8
+	$(BIN)/pytest -q -m "not site and not live and not colab" -n auto --maxprocesses 8 --cov --cov-report=term
 	@$(MAKE) --no-print-directory book
 	$(BIN)/pytest -m "site or live" tests/site tests/live -n auto --maxprocesses 4 --dist loadgroup
 	$(BIN)/pytest -q -m colab tests/colab -n auto --maxprocesses 2 --dist loadgroup

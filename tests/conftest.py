@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, sync_playwright
 # Two shared cores: a property may be slow at one moment without anything being wrong.
 settings.register_profile("kexue", deadline=None)
 settings.load_profile("kexue")
+# For mutation testing, which runs the tests of a function once for each of its mutants.
+settings.register_profile("mutation", deadline=None, max_examples=5, derandomize=True, database=None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
