@@ -268,6 +268,17 @@ def test_errors_name_the_argument(call, error, words):
         call()
 
 
+@pytest.mark.parametrize("library", [np.array, torch.tensor])
+def test_the_first_wrong_entry_of_a_batch_is_named(library):
+    batch = library([[0.5, 0.25], [-3.0, 2.0]])
+    with pytest.raises(ValueError, match=r"^labels must lie between 0 and 1, got -3\.0$"):
+        multilabel_softmax(batch, batch)
+    with pytest.raises(ValueError, match=r"^scores must be finite, got inf$"):
+        multilabel_softmax(library([[0.5, 0.25], [math.inf, math.nan]]), batch)
+    with pytest.raises(ValueError, match="^labels must be 0 or 1 for pairs of labels, got values in between$"):
+        pairwise_ranking(abs(batch), abs(batch) / 4)
+
+
 @pytest.mark.gpu
 def test_gpu_agrees_with_cpu():
     s, t = tensors(*draw(0, 4))
