@@ -175,6 +175,15 @@ def test_an_empty_side_has_a_gradient(labels):
     assert pairwise_ranking(S, labels) == 0 and (g == 0).all()
 
 
+def test_a_sample_without_pairs_has_derivatives_0_of_every_order_beside_others():
+    s = torch.tensor([[0.5, -1.0], [1.0, 2.0], [0.3, 0.4]], dtype=torch.float64, requires_grad=True)
+    loss = pairwise_ranking(s, torch.tensor([[0, 0], [1, 1], [0, 1]]), reduction="sum")
+    (g,) = torch.autograd.grad(loss, s, create_graph=True)
+    (h,) = torch.autograd.grad((g**2).sum(), s)
+    for derivative in (g, h):
+        assert (derivative[:2] == 0).all() and (derivative[2] != 0).all()
+
+
 def test_tiny_and_huge_losses_keep_their_digits():
     assert multilabel_softmax(np.array([50.0, -60.0]), [1, 0]) == relative(math.exp(-50) + math.exp(-60), 1e-15)
     assert multilabel_softmax(np.array([-1e6, 1e6]), [1, 0]) == 2e6
