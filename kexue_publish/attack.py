@@ -366,9 +366,12 @@ def _of_comparison(arguments: Mapping[str, Any], accepted: evidence.Evidence) ->
             size = np.where(before == 0, scale, np.abs(before))
             largest = float(np.max(change / size))
             if relation != "=":
+                wider = after >= before if relation == "<=" else after <= before
+                slack = f"the smallest slack of the true bound is {accepted.resolution:.2g}"
                 return (
-                    "implied",
-                    f"this bound holds too; the smallest slack of the true one is {accepted.resolution:.2g}",
+                    ("implied", f"a wider bound; {slack}")
+                    if np.all(wider)
+                    else ("survived", f"no wider bound; {slack}")
                 )
             if largest == 0:
                 return "equivalent", "the numbers are the same"
@@ -425,7 +428,11 @@ def _of_interval(predicted: tuple) -> Iterator[Mutant]:
         yield Mutant(
             Mutation(operator, predicted, lambda interval=interval: interval, _same, "predicted"),
             lambda mutated: {} if mutated == (low, high) or not mutated[0] < mutated[1] else {"predicted": mutated},
-            lambda mutated: ("implied", "all runs lie in both intervals"),
+            lambda mutated: (
+                ("implied", "a wider interval")
+                if mutated[0] <= low and mutated[1] >= high
+                else ("survived", "no wider interval, and yet all runs lie in it")
+            ),
         )
 
 

@@ -136,6 +136,10 @@ def report(records: list[dict]) -> str:
         lines = [_line(record, outcome) for record, outcome in outcomes if outcome["outcome"] == name]
         if lines:
             parts.append("\n".join([f"{name}: {len(lines)}", *lines]))
+    unharmed = [r for r in records if r["outcomes"] and not any(o["outcome"] == "caught" for o in r["outcomes"])]
+    if unharmed:
+        places = (f"  {r['page']}:{r['line']} {r['label']} ({r['kind']})" for r in unharmed)
+        parts.append("\n".join([f"no mutant caught: {len(unharmed)}", *places]))
     counts = Counter(outcome["outcome"] for _, outcome in outcomes)
     total = ", ".join(f"{counts[name]} {name}" for name in OUTCOMES)
     parts.append(f"{len(records)} pieces of evidence, {len(outcomes)} mutants tried: {total}")

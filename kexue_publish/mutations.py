@@ -100,7 +100,7 @@ def of_expression(e: sp.Basic) -> Iterator[Mutation]:
 
 
 def of_numbers(a: np.ndarray, scale: float = 1.0) -> Iterator[Mutation]:
-    """Mutations of an array of numbers; where it is 0, `scale` is added in place of a factor.
+    """Mutations of an array of numbers; where it is 0, `scale` is added in place of a factor, and 1 to whole numbers.
 
     >>> [str(mutation.apply()[0]) for mutation in of_numbers(np.array([1, 2, 4])) if mutation.operator == "shift"]
     ['[4 1 2]']
@@ -112,7 +112,10 @@ def of_numbers(a: np.ndarray, scale: float = 1.0) -> Iterator[Mutation]:
     yield mistake("factor", lambda: 2 * a)
     yield mistake("sign", lambda: -a)
     yield mistake("exponent", lambda: a**2)
-    yield mistake("constant", lambda: a + scale)
+    if not np.all(a) or all(
+        float(abs(value)).is_integer() for value in a.flat
+    ):  # a count or an index may be off by one
+        yield mistake("constant", lambda: a + scale)
     if a.size < 2:
         return
     for place in sorted({0, a.size // 2, a.size - 1}):
