@@ -68,8 +68,8 @@ class Mutant:
     """One claim with a mistake: the arguments that differ, and what to say if the check accepts it."""
 
     mutation: Mutation
-    arguments: Callable[[Any], dict[str, Any]]
-    judge: Callable[[Any], Verdict]
+    arguments: Callable[..., dict[str, Any]]
+    judge: Callable[..., Verdict]
 
 
 def install(settings: Settings | None = None) -> None:
@@ -202,7 +202,8 @@ def _of_proof(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
             same = _same_value(mutated, sides[side], given, by)
             if same or relation == "=":
                 return ("equivalent", same) if same else ("survived", "accepted, though this side has another value")
-            return _still_true(*({**sides, side: mutated}[name] for name in ("lhs", "rhs")), relation, given)
+            both = {**sides, side: mutated}
+            return _still_true(both["lhs"], both["rhs"], relation, given)
 
         return judge
 
@@ -304,8 +305,7 @@ def _of_cases(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
             same = _same_value(mutated, results[i][place], (), ())
             if same or relation == "=":
                 return ("equivalent", same) if same else ("survived", "accepted, though this side has another value")
-            sides = (mutated, right) if place == 0 else (left, mutated)
-            return _still_true(*sides, relation, ())
+            return _other_bound((left, relation, right), place, mutated)
 
         return verdict
 
@@ -339,10 +339,23 @@ def _of_cases(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
         )
 
 
+def _other_bound(result: tuple, place: int, mutated: Any) -> Verdict:
+    """Of one case of an inequality: a wider bound is implied, a narrower one is an inequality that the case does not reach."""
+    (left, relation, right), before = result, result[place]
+    upwards = (relation in ("<", "<=")) == (place == 2)
+    wider = mutated >= before if upwards else mutated <= before
+    slack = abs(float((right - left) / right)) if right != 0 else float(abs(right - left))
+    if wider:
+        return "implied", f"a wider bound; slack of the true one {slack:.2g}"
+    return "survived", f"no wider bound; slack of the true one {slack:.2g}"
+
+
 def _judge_moved(results: list) -> Verdict:
+    """The right sides moved on by one case, which is accepted: of equations an error, of inequalities if one bound is narrower."""
     if all(relation == "=" for _, relation, _ in results):
         return "survived", "every case has the right side of another case"
-    return "implied", "inequalities that hold with the bound of another case too"
+    verdicts = [_other_bound(result, 2, results[i - 1][2]) for i, result in enumerate(results) if result[1] != "="]
+    return max(verdicts)  # in the alphabet, too, "survived" comes after "implied"
 
 
 # ---------------------------------------------------------------- numeric, sampled, measured

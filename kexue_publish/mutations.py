@@ -65,8 +65,8 @@ class Mutation:
 
     operator: str
     before: Any
-    change: Callable[[], Any]
-    rebuild: Callable[[Any], Any]
+    change: Callable[..., Any]
+    rebuild: Callable[..., Any]
     where: str = ""
 
     def apply(self) -> tuple[Any, str]:
@@ -106,7 +106,7 @@ def of_numbers(a: np.ndarray, scale: float = 1.0) -> Iterator[Mutation]:
     ['[4 1 2]']
     """
 
-    def mistake(operator: str, change: Callable[[], Any]) -> Mutation:
+    def mistake(operator: str, change: Callable[..., Any]) -> Mutation:
         return Mutation(operator, a, change, _same)
 
     yield mistake("factor", lambda: 2 * a)
@@ -158,7 +158,7 @@ def _same(part: Any) -> Any:
     return part
 
 
-def _nodes(e: Any, rebuild: Callable[[Any], Any]) -> Iterator[tuple[Any, Callable[[Any], Any]]]:
+def _nodes(e: Any, rebuild: Callable[..., Any]) -> Iterator[tuple[Any, Callable[..., Any]]]:
     """Every part of an expression, with the function that puts another part in its place."""
     yield e, rebuild
     for place, child in _children(e):
@@ -189,7 +189,7 @@ def _with_child(e: Any, place: int, part: Any) -> Any:
     return e.func(*args)
 
 
-def _mistakes(e: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+def _mistakes(e: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
     if e == 0:
         return
     if isinstance(e, sp.MatrixBase) or getattr(e, "is_Matrix", False):
