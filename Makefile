@@ -18,7 +18,7 @@ export CHROMIUM
 TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu))
 
 .DEFAULT_GOAL := help
-.PHONY: help book test serve notebooks clean render check-python check-browser
+.PHONY: help book test audit serve notebooks clean render check-python check-browser
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,9 @@ test: check-browser .venv/installed  ## run everything: lint, types, unit tests,
 	@$(MAKE) --no-print-directory book
 	$(BIN)/pytest -m "site or live" tests/site tests/live -n auto --maxprocesses 4 --dist loadgroup
 	$(BIN)/pytest -q -m colab tests/colab -n auto --maxprocesses 2 --dist loadgroup
+
+audit: .venv/installed  ## put mistakes into every claim of the book, and see each rejected by its check; report in _build/audit.txt
+	$(BIN)/python -m kexue_publish.audit
 
 serve:  ## show the built site on http://127.0.0.1:8000 (PORT=... for another)
 	@test -f $(SITE)/index.html || { echo "There is no site yet: run 'make book' first."; exit 1; }
