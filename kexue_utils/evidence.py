@@ -93,7 +93,10 @@ class Evidence:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         # Seconds are in the record only, so that two builds print the same text.
-        return {MIME: {"version": 1, **asdict(self)}, "text/html": self._html(), "text/plain": str(self)}
+        # Two digits of the resolution: those after them may be another CPU's rounding.
+        resolution = None if self.resolution is None else float(f"{self.resolution:.2g}")
+        record = {"version": 1, **asdict(self), "resolution": resolution}
+        return {MIME: record, "text/html": self._html(), "text/plain": str(self)}
 
     def __str__(self) -> str:
         return f"{SYMBOLS[self.kind]} {self.kind} [{self.label}]: {self._said()}"
@@ -408,7 +411,7 @@ def numeric(
         else f"on the claimed side ({relation}) of the bound, rounding {rtol:g}"
     )
     details = (
-        [("largest deviation", f"{float(np.max(deviation)):.1e}")]
+        [("largest deviation", _deviation(float(np.max(deviation)), rtol))]
         if relation == "="
         else [("smallest slack", f"{float(np.min(deviation)):.2g}")]
     )
@@ -461,6 +464,11 @@ def _compare(
             f"{label}: the falsified claim is accepted as well; the values cannot tell (resolution {resolution:g})."
         )
     return resolution, deviation
+
+
+def _deviation(largest: float, rtol: float) -> str:
+    """Far below the tolerance a deviation is rounding, whose digits are another CPU's to choose."""
+    return f"{largest:.1e}" if largest >= rtol / 10 else f"below {rtol / 10:.0e}"
 
 
 def _evaluate_at(label: str, side: sp.Basic, at: Sequence[Mapping]) -> np.ndarray:
@@ -637,7 +645,7 @@ def measured(
         raise VacuousCheck(
             f"{label}: say in one way what would disagree: standard_error=, within=, or predicted=(low, high)."
         )
-    mean, count = values.mean(-1), values.shape[-1]
+    mean, count, digits = values.mean(-1), values.shape[-1], 6
     spread = values.std(-1, ddof=1)
     if interval:
         low, high = _interval(label, predicted)
@@ -668,17 +676,22 @@ def measured(
                     f"{label}: measured {mean.ravel()[worst]:.6g}, predicted {claim.ravel()[worst]:.6g}: off by {np.max(off):.2%}, allowed {within:.2%}."
                 )
             resolution = float((within + np.max(off)) / (1 - within))
+            digits = min(6, 2 + math.ceil(-math.log10(within)))
             said = f"within {within:.2g} (relative) of the prediction"
         rows = [
-            f"predicted {c:.6g}, measured {m:.6g}, spread {s:.2g}"
+            f"predicted {c:.6g}, measured {m:.{digits}g}, "
+            + (f"spread {s:.2g}" if s >= abs(m) / 10**digits else "no spread in these digits")
             for c, m, s in zip(claim.ravel(), mean.ravel(), spread.ravel(), strict=True)
         ]
         said = f"Mean of {count} seeds {said}"
+    error_seen = spread.ravel()[0] / math.sqrt(count)
     shown = (
         rf"{_number(low)} \le " + r",\ ".join(_number(v) for v in values.ravel()[:5]) + rf" \le {_number(high)}"
         if interval
         else (
-            rf"{_number(mean.ravel()[0])} \pm {_number(spread.ravel()[0] / math.sqrt(count), 2)} \approx {_number(claim.ravel()[0])}"
+            _number(mean.ravel()[0], digits)
+            + (rf" \pm {_number(error_seen, 2)}" if error_seen >= abs(mean.ravel()[0]) / 10**digits else "")
+            + rf" \approx {_number(claim.ravel()[0])}"
             + (rf",\quad \dots\ ({mean.size}\text{{ settings}})" if mean.size > 1 else "")
         )
     )
