@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -62,13 +63,10 @@ def kernels_of(build: subprocess.Popen[str]) -> list[psutil.Process]:
     """The kernels that a build runs; waits until there is one."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        found = [
-            p
-            for p in psutil.Process(build.pid).children(recursive=True)
-            if "ipykernel_launcher" in " ".join(p.cmdline())
-        ]
-        if found:
-            return found
+        with suppress(psutil.Error):  # a process may end between two looks
+            children = psutil.Process(build.pid).children(recursive=True)
+            if kernels := [child for child in children if "ipykernel_launcher" in child.cmdline()]:
+                return kernels
         time.sleep(0.05)
     raise AssertionError("no kernel was started")
 
