@@ -93,8 +93,10 @@ class Evidence:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         # Seconds are in the record only, so that two builds print the same text.
-        # Two digits of the resolution: those after them may be another CPU's rounding.
-        resolution = None if self.resolution is None else float(f"{self.resolution:.2g}")
+        # Two digits of the resolution: those after them may be another CPU's rounding. Above 1 its order of magnitude.
+        resolution = self.resolution
+        if resolution is not None:
+            resolution = float(f"{resolution:.2g}") if resolution < 1 else 10.0 ** math.ceil(math.log10(resolution))
         record = {"version": 1, **asdict(self), "resolution": resolution}
         return {MIME: record, "text/html": self._html(), "text/plain": str(self)}
 
@@ -597,6 +599,7 @@ def measured(
     standard_error: Any = None,
     within: float | None = None,
     sigmas: float = 4,
+    decimals: int | None = None,
     using: Iterable[str] = (),
 ) -> Evidence:
     """Record the outcome of an experiment over several seeds, beside what was predicted.
@@ -613,6 +616,7 @@ def measured(
     standard_error : theoretical standard error of a single run, shape ``(...)``; the mean of the runs is then tested in standard errors.
     within : relative tolerance for the mean of the runs.
     sigmas : how many standard errors are accepted, between 2 and 6.
+    decimals : with an interval, how many decimals of the runs to show: those that another machine shows, too. Checked are all.
     using : labels of equations that this step takes for granted.
 
     Returns
@@ -649,7 +653,7 @@ def measured(
     spread = values.std(-1, ddof=1)
     if interval:
         low, high = _interval(label, predicted)
-        rows, said, resolution = _in_interval(label, values, low, high)
+        rows, said, resolution = _in_interval(label, values, low, high, decimals)
     else:
         claim = _floats(label, predicted, "predicted")
         if np.any(claim == 0):
@@ -686,7 +690,9 @@ def measured(
         said = f"Mean of {count} seeds {said}"
     error_seen = spread.ravel()[0] / math.sqrt(count)
     shown = (
-        rf"{_number(low)} \le " + r",\ ".join(_number(v) for v in values.ravel()[:5]) + rf" \le {_number(high)}"
+        rf"{_number(low)} \le "
+        + r",\ ".join(_to_decimals(v, decimals, _number) for v in values.ravel()[:5])
+        + rf" \le {_number(high)}"
         if interval
         else (
             _number(mean.ravel()[0], digits)
@@ -719,7 +725,13 @@ def _interval(label: str, predicted: tuple) -> tuple[float, float]:
     return low, high
 
 
-def _in_interval(label: str, values: np.ndarray, low: float, high: float) -> tuple[list[str], str, float]:
+def _to_decimals(value: float, decimals: int | None, otherwise: Callable[[float], str]) -> str:
+    return otherwise(value) if decimals is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def _in_interval(
+    label: str, values: np.ndarray, low: float, high: float, decimals: int | None
+) -> tuple[list[str], str, float]:
     if np.iscomplexobj(values):
         raise TypeError("runs: real numbers expected for an interval, complex ones given")
     if np.any((values < low) | (values > high)):
@@ -730,7 +742,7 @@ def _in_interval(label: str, values: np.ndarray, low: float, high: float) -> tup
     margin = max(float(np.max(abs(values - end))) for end in ends)
     resolution = margin / max(float(np.mean(abs(values))), 1e-300)
     return (
-        [f"measured {np.min(values):.6g} to {np.max(values):.6g}"],
+        ["measured " + " to ".join(_to_decimals(f(values), decimals, "{:.6g}".format) for f in (np.min, np.max))],
         f"All {values.size} runs between {low:g} and {high:g}",
         resolution,
     )
