@@ -11,6 +11,8 @@ export JUPYTER_PLATFORM_DIRS := 1
 ifeq ($(KEXUE_SCALE),full)
 export KEXUE_CHECKPOINTS ?= $(CURDIR)/checkpoints
 endif
+# One build at a time in one tree, from the setting up of .venv to the zip.
+ALONE := $(PYTHON) kexue_publish/alone.py $(MAKE) --no-print-directory
 # Browser of the tests: the first of these that exists, or CHROMIUM=/path/to/one.
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 export CHROMIUM
@@ -18,12 +20,15 @@ export CHROMIUM
 TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu))
 
 .DEFAULT_GOAL := help
-.PHONY: help book test audit serve notebooks clean render check-python check-browser
+.PHONY: help book book-alone test audit serve notebooks clean render check-python check-browser
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-book: .venv/installed render  ## build the site: set up, execute what is stale, render, say where it is
+book: check-python  ## build the site: set up, execute what is stale, render, say where it is
+	@$(ALONE) book-alone
+
+book-alone: render
 	@$(BIN)/python -m kexue_publish.archive $(SITE) $(ZIP)
 	@printf '\nThe book is built. It opens from the folder, without a server and without network:\n  %s (%s)\nTo take along, in one file:\n  %s (%s)\n' \
 	  "$(CURDIR)/$(SITE)/index.html" "$$(du -sh $(SITE) | cut -f1)" "$(CURDIR)/$(ZIP)" "$$(du -sh $(ZIP) | cut -f1)"
@@ -32,7 +37,7 @@ test: check-browser .venv/installed  ## run everything: lint, types, unit tests,
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not site and not live and not colab" -n auto --maxprocesses 8 --cov --cov-report=term
+	$(BIN)/pytest -q -m "not site and not live and not colab and not cold" -n auto --maxprocesses 8 --cov --cov-report=term
 	@$(MAKE) --no-print-directory book
 	$(BIN)/pytest -m "site or live" tests/site tests/live -n auto --maxprocesses 4 --dist loadgroup
 	$(BIN)/pytest -q -m colab tests/colab -n auto --maxprocesses 2 --dist loadgroup
@@ -44,7 +49,8 @@ serve:  ## show the built site on http://127.0.0.1:8000 (PORT=... for another)
 	@test -f $(SITE)/index.html || { echo "There is no site yet: run 'make book' first."; exit 1; }
 	$(BIN)/python -m http.server $(or $(PORT),8000) --bind 127.0.0.1 --directory $(SITE)
 
-notebooks: .venv/installed render  ## write one .ipynb a chapter, with all that running them takes, into _build/notebooks
+notebooks: check-python  ## write one .ipynb a chapter, with all that running them takes, into _build/notebooks
+	@$(ALONE) render
 	@echo "The notebooks are in _build/notebooks/book"
 
 clean:  ## remove what was built and executed; keep .venv
@@ -52,17 +58,9 @@ clean:  ## remove what was built and executed; keep .venv
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-# Sphinx re-reads a page when its own source changes. It cannot know that our extensions, the list of chapters or the
-# bibliography changed, and it shows a warning only once, so in these cases, and after a failure, it starts afresh.
 render: .venv/installed
-	@test ! -d _build/.doctrees || test -z "$$(find kexue_publish/*.py book/chapters.yml references.bib _toc.yml _config.yml \
-	  -newer _build/.doctrees/environment.pickle 2>&1)" || rm -rf _build/.doctrees
 	$(BIN)/python -m kexue_publish.execute
-	@echo 'Rendering the pages: a few seconds each that has changed'
-	@for builder in html "custom --custom-builder notebooks"; do \
-	  $(BIN)/jupyter-book build . -W -n --keep-going -q --builder $$builder >_build/render.log || { rm -rf _build/.doctrees; exit 1; }; \
-	done
-	@rm -rf $(SITE)/notebooks && mkdir $(SITE)/notebooks && cp -R _build/notebooks/book $(SITE)/notebooks
+	$(BIN)/python -m kexue_publish.render
 
 .venv/installed: requirements.txt pyproject.toml kexue_publish/pyproject.toml | check-python
 	@echo "Setting up .venv (about 1.8 GB, a few minutes with a good connection)"

@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
-from jupyter_cache.cache.db import DB_NAME, NbCacheRecord
+from jupyter_cache.cache.db import DB_NAME, NbCacheRecord, OrmBase
 from jupyter_cache.cache.main import JupyterCacheBase
 from myst_nb.core.read import is_myst_markdown_notebook, read_myst_markdown_notebook
 from myst_parser.config.main import MdParserConfig
@@ -47,6 +47,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from tabulate import tabulate
 from tqdm import tqdm
 from traitlets.config import Config
+
+from kexue_publish.storage import trouble
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -109,6 +111,8 @@ def execute_book(
     ------
     ValueError
         `_toc.yml` or `_config.yml` cannot be read, or `workers` is less than 1.
+    OSError, RuntimeError
+        The cache cannot be written (see `kexue_publish.storage.trouble`).
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, expected at least 1")
@@ -232,10 +236,17 @@ def _open(folder: Path) -> JupyterCacheBase:
     store = get_cache(folder)
     try:
         store.list_cache_records()
-    except (RuntimeError, SQLAlchemyError):  # killed in its first moments, a run leaves a database without tables
+    except (
+        RuntimeError,
+        SQLAlchemyError,
+    ) as error:  # killed in its first moments, a run leaves a database without tables
+        if trouble(error, folder):
+            raise
         print(f"The cache in {folder} is damaged: every chapter is executed anew.", file=sys.stderr)
-        (folder / DB_NAME).unlink()
+        for file in folder.glob(f"{DB_NAME}*"):  # with its journal, which would be played into the new one
+            file.unlink()
         store = get_cache(folder)
+    OrmBase.metadata.create_all(store.db)  # or with some of its tables only
     return store
 
 
@@ -453,6 +464,11 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    except (OSError, RuntimeError, SQLAlchemyError) as error:
+        if not (line := trouble(error, Path(options.cache or Path(options.source, "_build")))):
+            raise
+        print(line, file=sys.stderr, flush=True)
+        os._exit(1)  # as below
     except KeyboardInterrupt:
         print("interrupted: what was executed is in the cache, the next run goes on from there", file=sys.stderr)
         os._exit(130)  # without waiting for the chapters that still run; their kernels end with this process

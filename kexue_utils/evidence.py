@@ -93,7 +93,12 @@ class Evidence:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         # Seconds are in the record only, so that two builds print the same text.
-        return {MIME: {"version": 1, **asdict(self)}, "text/html": self._html(), "text/plain": str(self)}
+        # Two digits of the resolution: those after them may be another CPU's rounding. Above 1 its order of magnitude.
+        resolution = self.resolution
+        if resolution is not None:
+            resolution = float(f"{resolution:.2g}") if resolution < 1 else 10.0 ** math.ceil(math.log10(resolution))
+        record = {"version": 1, **asdict(self), "resolution": resolution}
+        return {MIME: record, "text/html": self._html(), "text/plain": str(self)}
 
     def __str__(self) -> str:
         return f"{SYMBOLS[self.kind]} {self.kind} [{self.label}]: {self._said()}"
@@ -408,7 +413,7 @@ def numeric(
         else f"on the claimed side ({relation}) of the bound, rounding {rtol:g}"
     )
     details = (
-        [("largest deviation", f"{float(np.max(deviation)):.1e}")]
+        [("largest deviation", _deviation(float(np.max(deviation)), rtol))]
         if relation == "="
         else [("smallest slack", f"{float(np.min(deviation)):.2g}")]
     )
@@ -462,6 +467,11 @@ def _compare(
             f"{label}: the falsified claim is accepted as well; the values cannot tell (resolution {resolution:g})."
         )
     return resolution, deviation
+
+
+def _deviation(largest: float, rtol: float) -> str:
+    """Far below the tolerance a deviation is rounding, whose digits are another CPU's to choose."""
+    return f"{largest:.1e}" if largest >= rtol / 10 else f"below {rtol / 10:.0e}"
 
 
 def _evaluate_at(label: str, side: sp.Basic, at: Sequence[Mapping]) -> np.ndarray:
@@ -590,6 +600,7 @@ def measured(
     standard_error: Any = None,
     within: float | None = None,
     sigmas: float = 4,
+    decimals: int | None = None,
     using: Iterable[str] = (),
 ) -> Evidence:
     """Record the outcome of an experiment over several seeds, beside what was predicted.
@@ -606,6 +617,7 @@ def measured(
     standard_error : theoretical standard error of a single run, shape ``(...)``; the mean of the runs is then tested in standard errors.
     within : relative tolerance for the mean of the runs.
     sigmas : how many standard errors are accepted, between 2 and 6.
+    decimals : with an interval, how many decimals of the runs to show: those that another machine shows, too. Checked are all.
     using : labels of equations that this step takes for granted.
 
     Returns
@@ -638,11 +650,11 @@ def measured(
         raise VacuousCheck(
             f"{label}: say in one way what would disagree: standard_error=, within=, or predicted=(low, high)."
         )
-    mean, count = values.mean(-1), values.shape[-1]
+    mean, count, digits = values.mean(-1), values.shape[-1], 6
     spread = values.std(-1, ddof=1)
     if interval:
         low, high = _interval(label, predicted)
-        rows, said, resolution = _in_interval(label, values, low, high)
+        rows, said, resolution = _in_interval(label, values, low, high, decimals)
     else:
         claim = _floats(label, predicted, "predicted")
         if np.any(claim == 0):
@@ -669,17 +681,24 @@ def measured(
                     f"{label}: measured {mean.ravel()[worst]:.6g}, predicted {claim.ravel()[worst]:.6g}: off by {np.max(off):.2%}, allowed {within:.2%}."
                 )
             resolution = float((within + np.max(off)) / (1 - within))
+            digits = min(6, 2 + math.ceil(-math.log10(within)))
             said = f"within {within:.2g} (relative) of the prediction"
         rows = [
-            f"predicted {c:.6g}, measured {m:.6g}, spread {s:.2g}"
+            f"predicted {c:.6g}, measured {m:.{digits}g}, "
+            + (f"spread {s:.2g}" if s >= abs(m) / 10**digits else "no spread in these digits")
             for c, m, s in zip(claim.ravel(), mean.ravel(), spread.ravel(), strict=True)
         ]
         said = f"Mean of {count} seeds {said}"
+    error_seen = spread.ravel()[0] / math.sqrt(count)
     shown = (
-        rf"{_number(low)} \le " + r",\ ".join(_number(v) for v in values.ravel()[:5]) + rf" \le {_number(high)}"
+        rf"{_number(low)} \le "
+        + r",\ ".join(_to_decimals(v, decimals, _number) for v in values.ravel()[:5])
+        + rf" \le {_number(high)}"
         if interval
         else (
-            rf"{_number(mean.ravel()[0])} \pm {_number(spread.ravel()[0] / math.sqrt(count), 2)} \approx {_number(claim.ravel()[0])}"
+            _number(mean.ravel()[0], digits)
+            + (rf" \pm {_number(error_seen, 2)}" if error_seen >= abs(mean.ravel()[0]) / 10**digits else "")
+            + rf" \approx {_number(claim.ravel()[0])}"
             + (rf",\quad \dots\ ({mean.size}\text{{ settings}})" if mean.size > 1 else "")
         )
     )
@@ -707,7 +726,13 @@ def _interval(label: str, predicted: tuple) -> tuple[float, float]:
     return low, high
 
 
-def _in_interval(label: str, values: np.ndarray, low: float, high: float) -> tuple[list[str], str, float]:
+def _to_decimals(value: float, decimals: int | None, otherwise: Callable[[float], str]) -> str:
+    return otherwise(value) if decimals is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def _in_interval(
+    label: str, values: np.ndarray, low: float, high: float, decimals: int | None
+) -> tuple[list[str], str, float]:
     if np.iscomplexobj(values):
         raise TypeError("runs: real numbers expected for an interval, complex ones given")
     if np.any((values < low) | (values > high)):
@@ -718,7 +743,7 @@ def _in_interval(label: str, values: np.ndarray, low: float, high: float) -> tup
     margin = max(float(np.max(abs(values - end))) for end in ends)
     resolution = margin / max(float(np.mean(abs(values))), 1e-300)
     return (
-        [f"measured {np.min(values):.6g} to {np.max(values):.6g}"],
+        ["measured " + " to ".join(_to_decimals(f(values), decimals, "{:.6g}".format) for f in (np.min, np.max))],
         f"All {values.size} runs between {low:g} and {high:g}",
         resolution,
     )
