@@ -62,17 +62,20 @@ render: .venv/installed
 	$(BIN)/python -m kexue_publish.execute
 	$(BIN)/python -m kexue_publish.render
 
-.venv/installed: requirements.txt pyproject.toml kexue_publish/pyproject.toml | check-python
+# Every file has the hash that requirements.lock says, except torch: its builds differ from index to index. Our own two
+# packages are built with the setuptools that is there then: pip would otherwise fetch one without a hash.
+.venv/installed: requirements.txt requirements.lock pyproject.toml kexue_publish/pyproject.toml | check-python
 	@echo "Setting up .venv (about 1.8 GB, a few minutes with a good connection)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --no-deps $$(grep '^torch==' requirements.txt) \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1)
-	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e . -e ./kexue_publish
 	@touch $@
 
 check-python:
-	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
-	  "Needs Python 3.11 or newer with venv: 'apt-get install python3 python3-venv', or python.org; then, if it is not python3, make PYTHON=/path/to/it"; exit 1; }
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11, 5))' 2>/dev/null || { echo \
+	  "Needs Python 3.11.5 or newer with venv: 'apt-get install python3 python3-venv', or python.org; then, if it is not python3, make PYTHON=/path/to/it"; exit 1; }
 
 check-browser:
 	@test -x "$(CHROMIUM)" || { echo \

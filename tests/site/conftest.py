@@ -69,6 +69,7 @@ def visit(browser: Browser, addresses: dict[str, str]):
     """``with visit("book/index.html", ...) as page``: a page when everything on it has come to rest.
 
     Leaving the block fails when a request of any tab left the site, found nothing, or when a script complained.
+    `Page.wait_for_function` fails here: it evaluates text, which the pages' security policy forbids.
     """
 
     @contextmanager

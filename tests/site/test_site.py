@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from conftest import PAGES, SITE
+from playwright.sync_api import expect
 
 # From the folder as a reader would unpack it, and from a server as it is published; phone and desktop; light and dark.
 PHONE = ("folder", "phone", "dark")
@@ -153,11 +155,8 @@ def test_every_slider_moves_by_keyboard(opened):
                 keys = ["ArrowUp" if last else "ArrowDown"]
             for key in keys:
                 page.keyboard.press(key)
-            page.wait_for_function(
-                "([image, src]) => image.getAttribute('src') !== src && image.complete && image.naturalWidth > 0",
-                arg=[image.element_handle(), before[0]],
-                timeout=10_000,
-            )
+            expect(image).not_to_have_attribute("src", before[0], timeout=10_000)
+            image.evaluate("image => image.decode()")
             assert image.get_attribute("alt") not in ("", before[1])
 
 
@@ -167,7 +166,14 @@ PANELS = """() => [...document.querySelectorAll("details.kx-badge")].map((badge)
     return [badge.querySelector(".kx-word").innerText, panel.checkVisibility() ? panel.innerText : "", panel.getBoundingClientRect().right];
 })"""
 # The same once all of them can be read: what was folded away a moment ago may take one more moment to show.
-SHOWN = f"() => {{ const panels = ({PANELS})(); return panels.every(([word, panel]) => word && panel) && panels; }}"
+SHOWN = f"""async () => {{
+    for (let frame = 0; frame < 600; frame++) {{
+        const panels = ({PANELS})();
+        if (panels.every(([word, panel]) => word && panel)) return panels;
+        await new Promise(requestAnimationFrame);
+    }}
+    throw new Error("a badge shows nothing");
+}}"""
 
 
 @on_pages(*pages_with(".kx-badge", PHONE))
@@ -176,7 +182,7 @@ def test_every_badge_opens(opened):
     page.evaluate(UNFOLD)
     assert not any(panel for _, panel, _ in page.evaluate(PANELS))
     page.evaluate("document.querySelectorAll('details.kx-badge').forEach((badge) => { badge.open = true; })")
-    for word, panel, right in page.wait_for_function(SHOWN).json_value():
+    for word, panel, right in page.evaluate(SHOWN):
         # The panel says the word of the badge again, and how it was earned; it fits the screen.
         assert word.split()[0] in panel and len(panel) > 40
         assert right <= page.viewport_size["width"]
@@ -224,7 +230,7 @@ def search(visit, *queries: str, place: str = "folder") -> dict[str, list[str]]:
         for tab, query in zip(tabs, queries, strict=True):
             tab.goto(f"{start}search.html?q={quote(query)}", wait_until="commit")
         for tab, query in zip(tabs, queries, strict=True):
-            tab.wait_for_function("document.querySelector('#search-results .search-summary')?.innerText")
+            expect(tab.locator("#search-results .search-summary")).to_have_text(re.compile(r"\w"), timeout=30_000)
             links = tab.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
             found[query] = [urlsplit(link.removeprefix(start)).path for link in links]
     return found
