@@ -146,11 +146,13 @@ def visit_explore_figure(translator: Any, node: explore_figure) -> None:
     json_data = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     # With `mystnb: figure:` in the cell's metadata there is a figure around already.
     tag = "div role='group'" if isinstance(node.parent, nodes.figure) else "figure"
+    # Figures below wait until they come near; the first one is what a reader sees.
+    lazy = "" if node is next(node.document.findall(explore_figure), node) else ' loading="lazy"'
     controls = "".join(_control(slider, f"{node['key']}-{slider['name']}") for slider in node["sliders"])
     translator.body.append(
         f'<{tag} class="kx-explore">\n'
         f'<img src="{folder}{quote(files[first["image"]])}" alt="{escape(first["alt"])}" '
-        f'width="{node["width"]}" height="{node["height"]}" decoding="async">\n'
+        f'width="{node["width"]}" height="{node["height"]}" decoding="async"{lazy}>\n'
         f'<div class="kx-controls" hidden>\n{controls}'
         f'<script type="application/json">{json_data}</script>\n</div>\n'
     )

@@ -7,6 +7,11 @@ and reports what does not fit as Sphinx warnings, in *every* build, so that ``-W
 building twice. A page is written again when what it shows of the ledger has changed, even if the change
 came from another page.
 
+A chapter shows of each equation its badge; what the badge opens comes from a script file of the chapter, loaded when
+it is first wanted (a script, since a page that was opened from a folder may fetch nothing else). Without JavaScript
+the badge leads to the chapter's evidence page, which holds everything and is made for every chapter with equations.
+The rows of the table over the whole book are script files, too, one a chapter.
+
 Directives
     ``{ledger}``         table of all equations of the book
     ``{ledger-counts}``  how many equations of each kind, in the book, on the page named, or (``:chapter:``) on this page
@@ -15,6 +20,7 @@ Directives
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -178,12 +184,6 @@ def depart_tag(self: HTMLTranslator, node: Tag) -> None:
     self.body.append(f"</{node['tag']}>")
 
 
-def icon(kind: str) -> nodes.raw:
-    return nodes.raw(
-        "", f'<svg class="kx-icon" viewBox="0 0 16 16" aria-hidden="true">{KINDS[kind].icon}</svg>', format="html"
-    )
-
-
 def display_math(latex: str) -> nodes.math_block:
     return nodes.math_block(latex, latex, nowrap=False, number=None)
 
@@ -198,26 +198,32 @@ def gist(method: str) -> str:
 
 
 class PageWriter:
-    """Puts what the ledger knows into one page."""
+    """Puts what the ledger knows into one page: ``docname``, which speaks about the equations of ``chapter``."""
 
-    def __init__(self, app: Any, docname: str) -> None:
+    def __init__(self, app: Any, docname: str, chapter: str | None = None) -> None:
         self.app, self.docname, self.book = app, docname, app.kexue_book
+        self.chapter = chapter or docname
 
     def url(self, docname: str, anchor: str = "") -> str:
         page = "" if docname == self.docname else self.app.builder.get_relative_uri(self.docname, docname)
         return page + (f"#{anchor}" if anchor else "")
 
-    def anchor(self, url: str, text: str, **attributes: str) -> Tag:
-        return E("a", text, class_="reference internal", href=url, **attributes)
+    def anchor(self, url: str, text: str, **attributes: str | None) -> Tag:
+        return E("a", text, href=url, **attributes)
+
+    def evidence(self, entry: Entry) -> str:
+        """Address of the evidence of an equation, for readers without JavaScript."""
+        return self.url(evidence_page(self.app, entry.docname), entry.anchor)
 
     def describe(self, entry: Entry) -> str:
         """Title of a link to an equation: what is known of it, and where it stands."""
-        return f"equation {self.book.place(entry, self.docname)}: {self.book.verdict(entry)}"
+        return f"equation {self.book.place(entry, self.chapter)}: {self.book.verdict(entry)}"
 
     def link(self, entry: Entry) -> Tag:
-        link = self.anchor(self.url(entry.docname, entry.anchor), self.book.name(entry), title=self.describe(entry))
-        link["attributes"]["class"] += " kx-eqref"
-        return link
+        """A link to an equation. Where it stands on this page the script reads its title off its badge."""
+        title = None if entry.docname == self.docname else self.describe(entry)
+        url = self.url(entry.docname, entry.anchor)
+        return self.anchor(url, self.book.name(entry), class_="kx-eqref", title=title)
 
     def links(self, labels: Iterable[str], *, words: bool = False) -> Iterator[nodes.Node]:
         """Links to equations, with commas; with their strengths when ``words``."""
@@ -227,11 +233,12 @@ class PageWriter:
                 yield nodes.Text(", ")
             yield self.link(entry)
             if words:
-                place = self.book.place(entry, self.docname).removeprefix(self.book.name(entry))
+                place = self.book.place(entry, self.chapter).removeprefix(self.book.name(entry))
                 yield nodes.Text(f"{place} ({self.book.verdict(entry)})")
 
     # The badge beside an equation and the panel that it opens. The panel follows the <details> instead of
-    # standing in it: then the badge stays beside the number while the panel takes the full width below.
+    # standing in it: then the badge stays beside the number while the panel takes the full width below. On the page it
+    # holds a link; ledger.js puts the evidence in its place.
 
     def equation(self, block: nodes.math_block, entry: Entry) -> Tag:
         name, cap = self.book.name(entry), self.book.cap(entry)
@@ -239,16 +246,52 @@ class PageWriter:
         unseen = [E("span", text, class_="kx-unseen") for text in (", ", f": evidence for equation {name}")]
         if cap:
             word = E("span", word, unseen[0], E("span", cap, class_="kx-cap"))
-        badge = E("details", E("summary", icon(entry.kind), word, unseen[1]), class_=f"kx-badge kx-{entry.kind}")
-        panel = E(
-            "div", *self.panel(entry), class_="kx-panel", role="group", aria_label=f"Evidence for equation {name}"
-        )
+        badge = E("details", E("summary", word, unseen[1]), class_=f"kx-badge kx-{entry.kind}")
+        panel = E("div", self.anchor(self.evidence(entry), f"Evidence for equation {name}"), class_="kx-panel")
         return E("div", block, badge, panel, class_="kx-equation")
+
+    def panels(self, chapter: str) -> nodes.raw:
+        """The panels of a chapter in a script file, and the element that says where it is."""
+        panels = {entry.anchor: self.html(*self.panel(entry)) for entry in self.book.of(chapter)}
+        source = self.script(f"{chapter.replace('/', '-')}", "kexuePanels", panels)
+        return nodes.raw("", f'<div hidden id="kx-panels" data-src="{source}"></div>', format="html")
+
+    def html(self, *content: nodes.Node) -> str:
+        """The HTML of nodes that stand outside of the page's own text."""
+        return self.app.builder.render_partial(E("div", *content))["fragment"].strip()[5:-6]
+
+    def script(self, name: str, call: str, content: object) -> str:
+        """Write a script file that hands `content` to a function of ledger.js, and return its address."""
+        text = f"{call}({json.dumps(content, ensure_ascii=False, separators=(',', ':'))})\n"
+        file = Path(self.app.outdir, "_static", "evidence", f"{name}.js")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        # A changed file has a new address, or a browser would show the old one with the new page.
+        version = hashlib.sha256(text.encode()).hexdigest()[:8]
+        root = "../" * self.app.builder.get_target_uri(self.docname).count("/")
+        return f"{root}_static/evidence/{name}.js?v={version}"
+
+    def evidence_body(self) -> Iterator[Tag]:
+        """The content of a chapter's evidence page: every equation with its panel open, and what rests on what."""
+        yield E("p", "Every numbered equation of ", self.anchor(self.url(self.chapter), self.book.title(self.chapter)),
+                " with all that was checked of it.")  # fmt: skip
+        yield self.counts(self.chapter)
+        for entry in self.book.of(self.chapter):
+            title = E(
+                "h2",
+                "Equation ",
+                self.link(entry),
+                ": ",
+                E("span", self.book.verdict(entry), class_=f"kx-mark kx-{entry.kind}"),
+            )
+            panel = E("div", *self.panel(entry), class_="kx-panel")
+            yield E("section", title, display_math(entry.latex), panel, id=entry.anchor, class_="kx-evidence")
+        yield E("section", E("h2", "What rests on what"), self.graph(self.chapter), id=GRAPH)
 
     def panel(self, entry: Entry) -> Iterator[Tag]:
         if entry.weakest:
             base = self.book.entries[entry.weakest]
-            away = self.book.place(base, self.docname).removeprefix(self.book.name(base))
+            away = self.book.place(base, self.chapter).removeprefix(self.book.name(base))
             yield E(
                 "p",
                 E("strong", f"{entry.claimed.capitalize()}, resting on ", self.link(base), f"{away}: {entry.kind}."),
@@ -267,15 +310,14 @@ class PageWriter:
 
     def piece(self, piece: Piece) -> Iterator[Tag]:
         record = piece.record
-        kind = E("strong", piece.kind, title=KINDS[piece.kind].meaning)
-        yield E("p", icon(piece.kind), kind, " ", E("span", record["method"]), class_="kx-how")
+        yield E("p", E("strong", piece.kind), " ", record["method"], class_="kx-how")
         rows: list[tuple[str, list[nodes.Node | str]]] = [("Step", [piece.step])] if piece.step else []
         if record["checked"]:
             rows.append(("Checked", [display_math(record["checked"])]))
         if record["assumptions"]:
             assumed: list[nodes.Node | str] = []
             for latex in record["assumptions"]:
-                assumed += [E("span", nodes.math(latex, latex), class_="kx-assumption"), " "]
+                assumed += [nodes.math(latex, latex), " "]
             rows.append(("Assuming", assumed))
         rows.append(("Resolution", [resolution_in_words(piece.kind, record["resolution"])]))
         rows += [(name, [value]) for name, value in record["details"]]
@@ -287,7 +329,7 @@ class PageWriter:
         facts = [seconds_in_words(record["seconds"])] if piece.kind not in ("cited", "definition") else []
         if record["seed"] is not None:
             facts.append(f"seed {record['seed']}")
-        cell = self.anchor(f"#{piece.anchor}", "see the check")
+        cell = self.anchor(self.url(self.chapter, piece.anchor), "see the check")
         yield E("p", cell, "".join(f" · {fact}" for fact in facts), class_="kx-foot")
 
     def citation(self, key: str) -> Tag:
@@ -299,13 +341,16 @@ class PageWriter:
                     return self.anchor(self.url(cited.bibliography_key.docname, cited.citation_id), text)
         return E("span", key)
 
-    def output(self, record: dict[str, Any], times: int) -> Tag:
-        """The output of a check cell: one line for all `times` pieces of a kind, since the panel at the equation says the rest."""
+    def output(self, record: dict[str, Any], times: int, folded: bool) -> Tag:
+        """The output of a check cell: one line for all `times` pieces of a kind, since the panel at the equation says the rest.
+
+        Where the cell's source is `folded`, the line stands beside the switch that unfolds it and leaves out the how.
+        """
         entry = self.book.entries.get(record["label"])
         place = self.link(entry) if entry else record["label"]
-        said = E("span", f" — {gist(record['method'])}", class_="kx-said")
+        said = E("span", f" — {gist(record['method'])}", class_="kx-said") if entry is None or not folded else None
         repeated = f" ×{times}" if times > 1 else ""
-        line = (icon(record["kind"]), E("strong", record["kind"]), " ", place, repeated, said)
+        line = (E("strong", record["kind"]), " ", place, repeated, said)
         return E("p", *line, class_=f"kx-output kx-{record['kind']}")
 
     # Pages about the ledger itself.
@@ -320,7 +365,6 @@ class PageWriter:
         words = (
             E(
                 "li",
-                icon(kind),
                 E("b", str(n)),
                 f" {kind}",
                 *([E("small", f" ({steps[kind]} in steps)")] if steps[kind] else []),
@@ -345,11 +389,18 @@ class PageWriter:
         columns = ("No.", "Equation", "Evidence", "Would have caught", "Time")
         chapters = []
         for docname, entries in self.book.chapters().items():
-            title = self.book.title(docname)
+            title, counts = self.book.title(docname), self.book.counts(docname)
             head = E("th", self.anchor(self.url(docname), title), colspan=5, scope="rowgroup")
-            rows = (E("tr", *self.row(entry), data_kind=entry.kind) for entry in entries)
+            page = self.anchor(self.url(evidence_page(self.app, docname)), f"all evidence of {title}")
+            said = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+            summary = E("tr", E("td", f"{said}: ", page, colspan=5), class_="kx-summary")
+            rows = self.html(E("table", *(E("tr", *self.row(entry), data_kind=entry.kind) for entry in entries)))
             name = nodes.make_id(f"ledger-{entries[0].slug}")
-            chapters.append(E("tbody", E("tr", head, class_="kx-chapter"), *rows, id=name, data_chapter=title))
+            source = self.script(
+                f"{docname.replace('/', '-')}-rows", "kexueRows", {name: rows[len("<table>") : -len("</table>")]}
+            )
+            about = {"data_chapter": title, "data_counts": json.dumps(counts), "data_src": source}
+            chapters.append(E("tbody", E("tr", head, class_="kx-chapter"), summary, id=name, **about))
         head = E("thead", E("tr", *(E("th", name, scope="col") for name in columns)))
         kinds = " ".join(self.book.counts())
         return E("div", E("table", head, *chapters, class_="kx-table"), class_="kx-ledger", data_kinds=kinds)
@@ -362,7 +413,7 @@ class PageWriter:
         yield E("td", display_math(entry.latex), class_="kx-latex")
         yield E(
             "td",
-            E("span", icon(entry.kind), " ", self.book.verdict(entry), class_=f"kx-mark kx-{entry.kind}"),
+            E("span", self.book.verdict(entry), class_=f"kx-mark kx-{entry.kind}"),
             E("span", f" also {', '.join(others)}", class_="kx-also") if others else None,
             E("span", gist(record["method"]), class_="kx-method") if record else None,
         )
@@ -388,23 +439,23 @@ class PageWriter:
             used = [base for base, user in edges if user == label]
             away = entry.docname != docname
             name = f"in {entry.title}" if away else label.removeprefix("eq-").replace("-", " ")
-            mark = E("span", icon(entry.kind), " ", entry.claimed, class_=f"kx-mark kx-{entry.kind}")
+            mark = E("span", entry.claimed, class_=f"kx-mark kx-{entry.kind}")
             rests = E("span", "rests on ", *self.links(used), class_="kx-on") if used else None
-            items.append(E("li", self.link(entry), mark, " ", E("span", name, class_="kx-name"), " ", rests))
+            items.append(E("li", self.link(entry), " ", mark, " ", E("span", name, class_="kx-name"), " ", rests))
         arcs = [(place[base], place[user], self.book.entries[base].kind) for base, user in edges]
         return E("div", _arcs(arcs, len(rows)), E("ol", *items), class_="kx-graph")
 
     def book_graph(self) -> Tag:
-        """The graph of every chapter that has one, folded."""
-        folds = []
+        """Where to find the graph of every chapter that has one."""
+        graphs = []
         for docname, entries in self.book.chapters().items():
-            links = sum(len(entry.using) for entry in entries)
-            if links:
-                label = f"{self.book.title(docname)}: {links} step{'s' if links > 1 else ''} between equations"
-                folds.append(E("details", E("summary", label), self.graph(docname), class_="kx-fold"))
-        return E("div", *folds) if folds else E("p", "No equation rests on another one yet.")
+            if links := sum(len(entry.using) for entry in entries):
+                page = self.anchor(self.url(evidence_page(self.app, docname), GRAPH), self.book.title(docname))
+                graphs.append(E("li", page, f": {links} step{'s' if links > 1 else ''} between equations"))
+        return E("ul", *graphs) if graphs else E("p", "No equation rests on another one yet.")
 
 
+GRAPH = "what-rests-on-what"
 ROW = 36  # height of a row of the graph, in the units of the drawing; 16 units are one em
 
 
@@ -450,6 +501,8 @@ def show_ledger(app: Any, doctree: nodes.document, docname: str) -> None:
             parent, position = node.parent, node.parent.index(node)
             parent.remove(node)
             parent.insert(position, writer.equation(node, entry))
+    if book.of(docname):
+        doctree += writer.panels(docname)
     alike: dict[tuple[int, str, str], list[EvidenceNode]] = {}
     for node in list(doctree.findall(EvidenceNode)):
         if "anchor" in node:
@@ -459,13 +512,32 @@ def show_ledger(app: Any, doctree: nodes.document, docname: str) -> None:
     for first, *others in alike.values():
         for node in others:
             node.parent.remove(node)
-        first.replace_self(writer.output(first["record"], 1 + len(others)))
+        folded = "tag_hide-input" in _cell_of(first).get("classes", ())
+        first.replace_self(writer.output(first["record"], 1 + len(others), folded))
     for node in list(doctree.findall(LedgerCounts)):
         node.replace_self(writer.counts(node.get("chapter")))
     for node in list(doctree.findall(LedgerTable)):
         node.replace_self(writer.table())
     for node in list(doctree.findall(LedgerGraph)):
         node.replace_self(writer.graph(node["chapter"]) if node.get("chapter") else writer.book_graph())
+
+
+def evidence_page(app: Any, docname: str) -> str:
+    """Name of the page with all evidence of a chapter: in a folder of its own beside the first page of the book."""
+    folder = app.config.root_doc.rpartition("/")[0]
+    return f"{folder}/evidence/{docname.rpartition('/')[2]}".lstrip("/")
+
+
+def evidence_pages(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """The evidence page of every chapter with equations, for Sphinx to write."""
+    for docname in app.kexue_book.chapters():
+        name = evidence_page(app, docname)
+        writer = PageWriter(app, name, docname)
+        title = f"Evidence: {app.kexue_book.title(docname)}"
+        # Sphinx gives a page its scripts for formulas by this note.
+        app.env.get_domain("math").data["has_equations"][name] = True
+        body = f"<section><h1>{escape(title)}</h1>{writer.html(*writer.evidence_body())}</section>"
+        yield name, {"title": title, "body": body}, "page.html"
 
 
 def _show_as_text(book: Book, doctree: nodes.document) -> None:
@@ -529,6 +601,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-merge-info", merge_pages)
     app.connect("env-get-updated", settle_book, priority=950)  # after the numbers have been given
     app.connect("doctree-resolved", show_ledger, priority=600)
+    app.connect("html-collect-pages", evidence_pages)
     app.connect("build-finished", write_json)
     app.add_css_file("ledger.css")
     app.add_js_file("ledger.js", loading_method="defer")

@@ -3,7 +3,8 @@
 What the text glues to a formula, such as a comma, stays on its line.
 
 The SVG output is one script with its glyphs inside. The HTML output would load fonts, which a browser may refuse to a
-page that was opened from a folder. Sphinx writes the script tag; here it stays on the pages with formulas only.
+page that was opened from a folder. Sphinx writes the script tag; `kexue_publish.assets` keeps it on the pages with
+formulas only. In which order formulas are laid out is up to ``formulas.js``.
 """
 
 from __future__ import annotations
@@ -57,18 +58,6 @@ def _copy(app: Sphinx, error: Exception | None) -> None:
     shutil.copytree(source / EXTENSIONS, target / EXTENSIONS, dirs_exist_ok=True)
 
 
-def _only_with_formulas(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
-) -> None:
-    """Sphinx also gives the script to a page whose subpages have formulas: to the front page, that is."""
-    has_formula = doctree is not None and any(
-        isinstance(node, nodes.math | nodes.math_block) for node in doctree.findall()
-    )
-    if not has_formula:
-        scripts = context["script_files"]
-        scripts[:] = [script for script in scripts if not str(script.filename).endswith(f"mathjax/{SCRIPT}")]
-
-
 class GlueToFormula(SphinxPostTransform):
     """Wrap a formula within a line in a span together with the text that touches it: a browser would break there."""
 
@@ -91,6 +80,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Point ``mathjax_path`` at the copy, and make the copy when the site is written."""
     app.add_post_transform(GlueToFormula)
     app.connect("config-inited", _use_copy)
-    app.connect("html-page-context", _only_with_formulas, priority=900)
+    app.add_js_file("formulas.js", loading_method="defer")
     app.connect("build-finished", _copy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

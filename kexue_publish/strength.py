@@ -29,44 +29,23 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Kind:
-    """A strength of evidence: its rank among the others, its meaning for a reader, and the shape of its icon."""
+    """A strength of evidence: its rank among the others, and its meaning for a reader. Its icon is in ledger.css."""
 
     rank: int
     meaning: str
-    icon: str  # SVG on a 16 x 16 field, drawn with the current colour
 
 
 KINDS = {
-    "proved": Kind(
-        6,
-        "brought together symbolically, for all values under the assumptions",
-        '<path d="M2.5 8.5 6.5 12.5 13.5 3.5"/>',
-    ),
-    "exact": Kind(5, "exact arithmetic over a finite set of cases", '<path d="M2.5 5.5h11M2.5 10.5h11"/>'),
-    "numeric": Kind(
-        4,
-        "floating point, within a stated tolerance",
-        '<path d="M2 6.5c2-3 4-3 6-1s4 2 6-1M2 11.5c2-3 4-3 6-1s4 2 6-1"/>',
-    ),
-    "sampled": Kind(
-        3,
-        "Monte Carlo, within a stated number of standard errors",
-        '<rect x="2" y="2" width="12" height="12" rx="2.5"/>'
-        '<path stroke-width="2.6" d="M5.5 5.5h.01M10.5 5.5h.01M8 8h.01M5.5 10.5h.01M10.5 10.5h.01"/>',
-    ),
-    "measured": Kind(2, "outcome of an experiment over several seeds", '<path d="M3 14V9M8 14V2M13 14V6"/>'),
-    "cited": Kind(
-        1,
-        "not checked here; the source is named",
-        '<path d="M8 4C6 2.5 4 2.5 2 3v10c2-.5 4-.5 6 1 2-1.5 4-1.5 6-1V3c-2-.5-4-.5-6 1zM8 4v10"/>',
-    ),
-    "definition": Kind(
-        9,  # claims nothing, so it weakens nothing that rests on it
-        "a name is given; there is nothing to check",
-        '<path d="M6.5 5.5h7M6.5 10.5h7"/><path stroke-width="2.6" d="M2.5 5.5h.01M2.5 10.5h.01"/>',
-    ),
-    "refuted": Kind(0, "false, with a counter-example", '<path d="M3.5 3.5l9 9M12.5 3.5l-9 9"/>'),
-    "unchecked": Kind(-1, "no evidence was found", '<circle cx="8" cy="8" r="5.5" stroke-dasharray="2 2.3"/>'),
+    "proved": Kind(6, "brought together symbolically, for all values under the assumptions"),
+    "exact": Kind(5, "exact arithmetic over a finite set of cases"),
+    "numeric": Kind(4, "floating point, within a stated tolerance"),
+    "sampled": Kind(3, "Monte Carlo, within a stated number of standard errors"),
+    "measured": Kind(2, "outcome of an experiment over several seeds"),
+    "cited": Kind(1, "not checked here; the source is named"),
+    # claims nothing, so it weakens nothing that rests on it
+    "definition": Kind(9, "a name is given; there is nothing to check"),
+    "refuted": Kind(0, "false, with a counter-example"),
+    "unchecked": Kind(-1, "no evidence was found"),
 }
 EVIDENCE_KINDS = tuple(kind for kind in KINDS if kind != "unchecked")
 

@@ -4,6 +4,7 @@ import re
 from io import StringIO
 
 from pygments import highlight
+from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from kexue_publish.code import PlainerFormatter
@@ -18,6 +19,18 @@ def test_only_meaning_is_coloured_and_nothing_is_lost():
     assert not {"n", "o", "p", "w", "mi", "mf"} & elements.keys()
     plain = re.sub("<[^>]+>", "", page).replace("&lt;", "<").replace("&quot;", '"')
     assert plain.strip() == CODE.strip()
+
+
+def test_what_looks_alike_in_both_modes_is_one_element(monkeypatch):
+    monkeypatch.setattr(PlainerFormatter, "styles", ("xcode", "github-dark"))
+    page = highlight('f"{a} and {b}"', PythonLexer(), PlainerFormatter())
+    assert len(re.findall('<span class="s', page)) < len(
+        re.findall('<span class="s', highlight('f"{a} and {b}"', PythonLexer(), HtmlFormatter()))
+    )
+    assert re.findall(r'<span class="(\w+)">[^<]*</span>', highlight('rb"a"', PythonLexer(), PlainerFormatter())) == [
+        "sa",
+        "s2",
+    ]
 
 
 def test_formatter_writes_to_a_file_too():

@@ -99,6 +99,17 @@ class TinyBook:
     def page(self, name: str) -> BeautifulSoup:
         return BeautifulSoup((self.folder / "_build" / "html" / f"{name}.html").read_text("utf-8"), "html.parser")
 
+    def script(self, page: str, selector: str) -> dict:
+        """What the script file hands over that an element of a page names."""
+        source = self.page(page).select_one(selector)["data-src"]
+        text = (self.folder / "_build" / "html" / source.partition("?")[0]).read_text("utf-8")
+        return json.loads(text[text.index("(") + 1 : text.rindex(")")])
+
+    def panel(self, page: str, label: str) -> Tag:
+        """What the badge of an equation opens."""
+        panels = self.script(page, "#kx-panels")
+        return BeautifulSoup(f"<div>{panels[f'equation-{label}']}</div>", "html.parser").div
+
     def ledger(self) -> dict:
         text = (self.folder / "_build" / "html" / "ledger.json").read_text("utf-8")
         return json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} in ledger.json"))
@@ -202,18 +213,39 @@ def test_badge_reads_word_and_equation_aloud(good):
     assert words(badge(page, "eq-twice").summary) == "numeric: evidence for equation (6)"
     capped = words(badge(page, "eq-corollary").summary)
     assert capped == "proved, resting on (2) in Alpha: cited: evidence for equation (4)"
-    assert all(svg["aria-hidden"] == "true" for svg in page.select("summary svg"))
 
 
 def test_badges_are_closed_and_stand_right_after_their_equation(good):
     for details in good.page("alpha").select("details.kx-badge"):
         assert not details.has_attr("open")
         assert "math" in details.find_previous_sibling()["class"]
-        assert "kx-panel" in details.find_next_sibling()["class"]
+        panel = details.find_next_sibling()
+        assert "kx-panel" in panel["class"]
+        page, _, name = panel.a["href"].partition("#")
+        assert page == "evidence/alpha.html" and name == details.find_previous_sibling()["id"]
+
+
+def test_without_a_script_every_badge_leads_to_all_that_its_panel_says(good):
+    page = good.page("evidence/alpha")
+    for label in ("eq-name", "eq-theorem", "eq-step"):
+        there = page.find(id=f"equation-{label}").find(class_="kx-panel")
+        assert words(there) == words(good.panel("alpha", label))
+        for link in there.select("a"):
+            assert (good.folder / "_build/html/evidence" / link["href"].partition("#")[0]).is_file()
+
+
+def test_a_changed_panel_has_a_new_address(tiny_book):
+    book = tiny_book(alpha=ALPHA, beta=BETA)
+    addresses = []
+    for text in (ALPHA, ALPHA.replace("gammasimp", "ratsimp")):
+        book.write(alpha=text, beta=BETA)
+        book.build("-q")
+        addresses.append(book.page("alpha").select_one("#kx-panels")["data-src"])
+    assert addresses[0] != addresses[1]
 
 
 def test_panel_says_what_was_checked_how_and_on_what_it_rests(good):
-    panel = badge(good.page("alpha"), "eq-step").find_next_sibling()
+    panel = good.panel("alpha", "eq-step")
     text = words(panel)
     assert r"\[a^2 \ge 0\]" in text and r"\(n > 1\)" in text  # for MathJax
     assert "proved by hand" in text and "no error in what was checked can pass" in text and "0.25 s" in text
@@ -225,7 +257,7 @@ def test_panel_says_what_was_checked_how_and_on_what_it_rests(good):
 
 
 def test_every_piece_is_listed_the_deciding_one_first(good):
-    panel = badge(good.page("beta"), "eq-twice").find_next_sibling()
+    panel = good.panel("beta", "eq-twice")
     assert [words(strong) for strong in panel.select(".kx-how strong")] == ["numeric", "sampled"]
     assert "would have caught a relative error of 10⁻¹²" in words(panel)
     assert "would have caught a relative error of 0.72 %" in words(panel)
@@ -233,35 +265,35 @@ def test_every_piece_is_listed_the_deciding_one_first(good):
 
 
 def test_text_of_evidence_is_never_markup(good):
-    page = good.page("beta")
-    assert page.find("b", string="of") is None
-    assert "mean <b>of</b> & cos" in words(badge(page, "eq-twice").find_next_sibling())
+    panel = good.panel("beta", "eq-twice")
+    assert panel.find("b", string="of") is None
+    assert "mean <b>of</b> & cos" in words(panel)
 
 
 def test_output_of_a_check_is_one_line_and_not_the_html_of_the_notebook(good):
     page = good.page("alpha")
     line = next(line for line in page.select("p.kx-output") if "eq-step" in line.a["href"])
-    assert words(line) == "proved (3) — proved by hand"
+    assert words(line) == "proved (3)"
     assert "the html output" not in page.get_text() and "the plain output" not in page.get_text()
 
 
 def test_panel_links_to_the_whole_check_cell_even_where_it_is_folded(good):
     page = good.page("alpha")
     for label in ("eq-step", "eq-theorem"):
-        panel = badge(page, label).find_next_sibling()
+        panel = good.panel("alpha", label)
         (link,) = (link for link in panel.find_all("a") if words(link) == "see the check")
         cell = page.find(id=link["href"][1:])
         assert "cell" in cell["class"] and f"'label': '{label}'" in cell.get_text()
 
 
 def test_ids_are_unique(good):
-    for name in ("alpha", "beta", "ledger"):
+    for name in ("alpha", "beta", "ledger", "evidence/alpha"):
         ids = [tag["id"] for tag in good.page(name).find_all(id=True)]
         assert len(ids) == len(set(ids))
 
 
 def test_citation_leads_into_the_bibliography(good):
-    panel = badge(good.page("alpha"), "eq-theorem").find_next_sibling()
+    panel = good.panel("alpha", "eq-theorem")
     page, _, anchor = panel.find("a", string=re.compile("Convexity"))["href"].partition("#")
     assert page == "sources.html" and good.page("sources").find(id=anchor)
 
@@ -271,25 +303,42 @@ def test_reference_from_another_page_tells_the_strength(good):
     assert link["title"] == "equation (2) in Alpha: cited"
 
 
-def test_ledger_page_is_a_plain_table_grouped_by_chapter_with_formulas(good):
+def test_ledger_page_has_the_counts_of_each_chapter_and_where_its_rows_and_its_evidence_are(good):
     page = good.page("ledger")
-    rows = [(words(row.th), row["data-kind"]) for row in page.select("table.kx-table tr[data-kind]")]
-    assert rows == [("(1)", "definition"), ("(2)", "cited"), ("(3)", "proved"), ("(4)", "cited"), ("(5)", "cited"),
-                    ("(6)", "numeric")]  # fmt: skip
-    assert [body["data-chapter"] for body in page.select("table.kx-table tbody")] == ["Alpha", "Beta"]
-    assert r"\frac{a}{b} = 1" in page.select_one("table.kx-table").get_text()
+    bodies = page.select("table.kx-table tbody")
+    assert [body["data-chapter"] for body in bodies] == ["Alpha", "Beta"]
+    assert [words(body.select_one(".kx-summary")) for body in bodies] == [
+        "1 proved, 1 cited, 1 definition: all evidence of Alpha",
+        "1 numeric, 2 cited: all evidence of Beta",
+    ]
+    rows = []
+    for body in bodies:
+        content = good.script("ledger", f"#{body['id']}")[body["id"]]
+        rows += BeautifulSoup(content, "html.parser").select("tr[data-kind]")
+        assert json.loads(body["data-counts"])
+    assert [(words(row.th), row["data-kind"]) for row in rows] == [
+        ("(1)", "definition"), ("(2)", "cited"), ("(3)", "proved"), ("(4)", "cited"), ("(5)", "cited"), ("(6)", "numeric")
+    ]  # fmt: skip
+    assert r"\frac{a}{b} = 1" in rows[2].get_text()
     assert page.find("script", src=re.compile("mathjax", re.IGNORECASE)), "formulas need MathJax on this page too"
 
 
 def test_graph_says_in_words_what_its_arcs_show(good):
-    graph = good.page("alpha").find(class_="kx-graph")
-    assert [words(item) for item in graph.find_all("li")] == ["(1) definition name", "(3) proved step rests on (1)"]
-    assert len(graph.select(".kx-arcs path:not(.kx-head)")) == 1
-    both = good.page("ledger").select("details.kx-fold")
-    assert [words(fold.summary) for fold in both] == [
+    for page in ("alpha", "evidence/alpha"):
+        graph = good.page(page).find(class_="kx-graph")
+        assert [words(item) for item in graph.find_all("li")] == ["(1) definition name", "(3) proved step rests on (1)"]
+        assert len(graph.select(".kx-arcs path:not(.kx-head)")) == 1
+
+
+def test_ledger_page_leads_to_the_graph_of_each_chapter(good):
+    links = good.page("ledger").find_all("a", href=re.compile("#what-rests-on-what"))
+    assert [words(link.parent) for link in links] == [
         "Alpha: 1 step between equations",
         "Beta: 3 steps between equations",
     ]
+    for link in links:
+        page, _, name = link["href"].partition("#")
+        assert good.page(page.removesuffix(".html")).find(id=name).find(class_="kx-graph")
 
 
 def test_nothing_changed_means_nothing_is_written_again(good):
@@ -429,4 +478,6 @@ def test_malformed_records_are_named(fields, problem):
 
 
 def test_every_kind_can_be_told_without_colour():
-    assert len({kind.icon for kind in KINDS.values()}) == len(KINDS)
+    styles = (Path(__file__).parents[2] / "book" / "_static" / "ledger.css").read_text("utf-8")
+    icons = dict(re.findall(r"\.kx-(\w+) \{\s+--kx: [^;]+;\s+--kx-icon: (url\([^)]+\));", styles))
+    assert icons.keys() == KINDS.keys() and len(set(icons.values())) == len(KINDS)

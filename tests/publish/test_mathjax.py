@@ -15,7 +15,7 @@ from kexue_publish import mathjax
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mathjax")
-    conf = "extensions = ['myst_parser', 'sphinx.ext.mathjax', 'kexue_publish.mathjax']\nmyst_enable_extensions = ['dollarmath']\n"
+    conf = "extensions = ['myst_parser', 'sphinx.ext.mathjax', 'kexue_publish.mathjax', 'kexue_publish.assets']\nmyst_enable_extensions = ['dollarmath']\n"
     (folder / "conf.py").write_text(conf, encoding="utf-8")
     (folder / "index.md").write_text("# No formula\n\n```{toctree}\nformula\n```\n", encoding="utf-8")
     (folder / "formula.md").write_text(

@@ -69,7 +69,6 @@ def visit(browser: Browser, addresses: dict[str, str]):
     """``with visit("book/index.html", ...) as page``: a page when everything on it has come to rest.
 
     Leaving the block fails when a request of any tab left the site, found nothing, or when a script complained.
-    `Page.wait_for_function` fails here: it evaluates text, which the pages' security policy forbids.
     """
 
     @contextmanager
@@ -105,6 +104,22 @@ def visit(browser: Browser, addresses: dict[str, str]):
         assert not complaints, f"{path}: " + "; ".join(complaints)
 
     return visit
+
+
+def until(page: Page, condition: str, argument: object = None, seconds: float = 60) -> object:
+    """What a JavaScript function returns once this is true.
+
+    `Page.wait_for_function` evaluates text within the page, which the pages' security policy forbids.
+    """
+    waiting = f"""async (argument) => {{
+        const condition = {condition};
+        for (const end = Date.now() + {1000 * seconds}; Date.now() < end; await new Promise((done) => setTimeout(done, 50))) {{
+            const value = condition(argument);
+            if (value) return value;
+        }}
+        throw new Error("waited in vain for " + condition);
+    }}"""
+    return page.evaluate(waiting, argument)
 
 
 @pytest.fixture(scope="module")

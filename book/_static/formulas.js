@@ -1,0 +1,75 @@
+// The order in which formulas are laid out: what is on the screen first, then the rest of the text while the browser has
+// nothing else to do. What is folded away waits until it is unfolded.
+(() => {
+  "use strict";
+
+  const waiting = new Set();
+  let busy = Promise.resolve();
+
+  // A formula is no stop for the Tab key, or a page would have hundreds; one that scrolls sideways is, to be scrolled.
+  const stops = (formula) => {
+    for (const box of formula.querySelectorAll("mjx-container")) {
+      // Not scrollWidth: the hidden MathML for screen readers may be a little wider than what it says.
+      const scrolls = box.querySelector("svg").getBoundingClientRect().width > box.clientWidth + 1;
+      box.tabIndex = scrolls && getComputedStyle(box).overflowX !== "visible" ? 0 : -1; // with -1 the menu opens by a click
+    }
+  };
+
+  const layOut = (formulas) => {
+    const now = formulas.filter((formula) => waiting.delete(formula));
+    now.forEach((formula) => seen.unobserve(formula));
+    if (now.length) busy = busy.then(() => MathJax.typesetPromise(now)).then(() => now.forEach(stops), console.error);
+    return busy;
+  };
+
+  // Also tells when something folded away is shown: then it comes into view.
+  const seen = new IntersectionObserver((entries) => {
+    layOut(entries.filter((entry) => entry.isIntersecting).map((entry) => entry.target));
+  }, { rootMargin: "300px 0px" });
+
+  const idle = () => new Promise((resolve) => {
+    if (window.requestIdleCallback) requestIdleCallback(resolve, { timeout: 200 });
+    else setTimeout(resolve, 20);
+  });
+
+  const shown = (formula) => (formula.checkVisibility ? formula.checkVisibility() : formula.getClientRects().length > 0);
+
+  const rest = async () => {
+    for (;;) {
+      const next = [...waiting].filter(shown).slice(0, 12);
+      if (!next.length) return busy;
+      await layOut(next);
+      await idle();
+    }
+  };
+
+  const add = (part) => {
+    for (const formula of part.querySelectorAll(".math:not(:has(mjx-container))")) {
+      waiting.add(formula);
+      seen.observe(formula);
+    }
+  };
+
+  window.MathJax.startup = {
+    pageReady: async () => {
+      const screen = [...document.querySelectorAll(".math")].filter((formula) => {
+        const { top, bottom, width } = formula.getBoundingClientRect();
+        return width && bottom > -300 && top < innerHeight + 300 && shown(formula);
+      });
+      screen.forEach((formula) => waiting.add(formula));
+      await layOut(screen);
+      add(document);
+      await idle();
+      return rest();
+    },
+  };
+  document.addEventListener("kx-added", ({ target }) => { if (window.MathJax.typesetPromise) add(target); });
+  addEventListener("beforeprint", () => {
+    try { MathJax.typeset([...waiting].filter(shown)); } catch { /* what is not there yet prints as it was written */ }
+  });
+  let resized = 0;
+  addEventListener("resize", () => {
+    clearTimeout(resized);
+    resized = setTimeout(() => document.querySelectorAll(".math:has(mjx-container)").forEach(stops), 300);
+  });
+})();
