@@ -33,6 +33,7 @@ from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from kexue_publish.agreement import Agreement, notation_of
 from kexue_publish.strength import (
     KINDS,
     Book,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 MIME = "application/vnd.kexue.evidence+json"
-ENV_VERSION = 1
+ENV_VERSION = 2
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,10 @@ def note_page(app: Sphinx, doctree: nodes.document) -> None:
     """Note what the page that was just read adds to the ledger."""
     env = app.env
     page = pages(env)[env.docname] = Page()
+    try:
+        page.notation = notation_of(Path(env.doc2path(env.docname)).read_text(encoding="utf-8"))
+    except ValueError as error:
+        page.problems.append((1, "notation", str(error)))
     for node in doctree.findall(nodes.math_block):
         if not (label := node.get("label")):
             continue
@@ -195,6 +200,29 @@ def gist(method: str) -> str:
     'SymPy reduces the difference to 0'
     """
     return method.partition(";")[0].rstrip(".")
+
+
+AGREEMENT = {
+    "both sides": "compared at random points, the displayed relation is the one that was checked",
+    "holds": "the displayed formula itself was evaluated at random points, and is true there",
+    "in parts": "a part of what is displayed was compared with the check, or evaluated, at random points",
+    "one side": "compared at random points, one side is what was checked; the other is a name that the check writes out",
+    "false there": "the displayed formula is false at the counter-example, as it should be",
+    "not compared": "not compared",
+    "disagrees": "they disagree",
+}
+
+
+def agreement_in_words(agreement: Agreement) -> str:
+    """The verdict for a reader, with the reason where nothing was compared, and the notation that was used.
+
+    >>> agreement_in_words(Agreement("not compared", "a definition: nothing was checked"))
+    'not compared: a definition: nothing was checked.'
+    """
+    text = AGREEMENT[agreement.verdict]
+    if agreement.verdict in ("not compared", "disagrees") and agreement.why:
+        text += f": {agreement.why}"
+    return f"{text}."
 
 
 class PageWriter:
@@ -301,17 +329,29 @@ class PageWriter:
         if entry.in_steps:
             text = "Each step below was checked by itself; what joins them to the claim stands in the text."
             yield E("p", text, class_="kx-verdict")
-        for piece in sorted(entry.pieces, key=lambda piece: piece.kind != entry.claimed):
-            yield E("div", *self.piece(piece), class_=f"kx-piece kx-{piece.kind}")
+        pieces = sorted(entry.pieces, key=lambda piece: piece.kind != entry.claimed)
+        beside = next((piece for piece in pieces if piece.record["checked"]), None)
+        for piece in pieces:
+            content = self.piece(piece, entry.latex if piece is beside else "")
+            yield E("div", *content, class_=f"kx-piece kx-{piece.kind}")
+        if beside:
+            yield E(
+                "p",
+                E("strong", "Displayed and checked"),
+                f": {agreement_in_words(entry.agreement)}",
+                class_="kx-foot kx-agreement",
+            )
         if not entry.pieces:
             yield E("p", "No check of this page speaks about this equation.", class_="kx-verdict")
         if entry.used_by:
             yield E("p", "Used for ", *self.links(entry.used_by), ".", class_="kx-foot")
 
-    def piece(self, piece: Piece) -> Iterator[Tag]:
+    def piece(self, piece: Piece, displayed: str = "") -> Iterator[Tag]:
         record = piece.record
         yield E("p", E("strong", piece.kind), " ", record["method"], class_="kx-how")
         rows: list[tuple[str, list[nodes.Node | str]]] = [("Step", [piece.step])] if piece.step else []
+        if displayed:
+            rows.append(("Displayed", [display_math(displayed)]))
         if record["checked"]:
             rows.append(("Checked", [display_math(record["checked"])]))
         if record["assumptions"]:
@@ -402,8 +442,15 @@ class PageWriter:
             about = {"data_chapter": title, "data_counts": json.dumps(counts), "data_src": source}
             chapters.append(E("tbody", E("tr", head, class_="kx-chapter"), summary, id=name, **about))
         head = E("thead", E("tr", *(E("th", name, scope="col") for name in columns)))
+        tested, total = self.book.compared()
+        caption = f"Agreement of what is displayed with what was checked: tested for {tested} of {total} equations."
         kinds = " ".join(self.book.counts())
-        return E("div", E("table", head, *chapters, class_="kx-table"), class_="kx-ledger", data_kinds=kinds)
+        return E(
+            "div",
+            E("table", E("caption", caption), head, *chapters, class_="kx-table"),
+            class_="kx-ledger",
+            data_kinds=kinds,
+        )
 
     def row(self, entry: Entry) -> Iterator[Tag]:
         record = entry.deciding
@@ -416,6 +463,7 @@ class PageWriter:
             E("span", self.book.verdict(entry), class_=f"kx-mark kx-{entry.kind}"),
             E("span", f" also {', '.join(others)}", class_="kx-also") if others else None,
             E("span", gist(record["method"]), class_="kx-method") if record else None,
+            E("span", f"agreement: {entry.agreement.verdict}", class_="kx-method"),
         )
         caught = resolution is not None and ("any error" if resolution == 0 else relative_size(resolution))
         run = [piece.record["seconds"] for piece in entry.pieces if piece.kind not in ("cited", "definition")]

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 from docutils import nodes
 from sphinx.domains.math import MathDomain
+
+from kexue_publish.agreement import Agreement, compare_page, macros_of
 
 if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
@@ -85,6 +87,7 @@ class Page:
     """What one page adds to the ledger, and what of the ledger it shows."""
 
     equations: list[Equation] = field(default_factory=list)
+    notation: dict[str, str] = field(default_factory=dict)
     pieces: list[Piece] = field(default_factory=list)
     problems: list[tuple[int | None, str, str]] = field(default_factory=list)
     refers_to: list[str] = field(default_factory=list)
@@ -172,6 +175,7 @@ class Entry:
     kind: str = "unchecked"
     weakest: str | None = None
     in_steps: bool = False
+    agreement: Agreement = field(default_factory=lambda: Agreement("not compared"))
 
     @property
     def anchor(self) -> str:
@@ -205,6 +209,7 @@ class Book:
         self._check_sources()
         for label in self._in_dependency_order():
             self._settle(self.entries[label])
+        self._compare()
 
     def _match(self, docname: str, page: Page) -> None:
         """Bring the equations and the evidence of one page together."""
@@ -257,6 +262,21 @@ class Book:
                     if base not in entry.using:
                         entry.using.append(base)
                         self.entries[base].used_by.append(entry.label)
+
+    def _compare(self) -> None:
+        """Say of each entry whether what is displayed is what was checked; report where it is not."""
+        macros = macros_of(self.env.config.mathjax3_config)
+        env: Any = self.env
+        if not hasattr(env, "kexue_agreement"):
+            env.kexue_agreement = {}
+        for docname, entries in self.chapters().items():
+            equations = [(entry.latex, [piece.record for piece in entry.pieces]) for entry in entries]
+            found = compare_page(equations, macros, self.pages[docname].notation, env.kexue_agreement)
+            for entry, agreement in zip(entries, found, strict=True):
+                entry.agreement = agreement
+                if entry.agreement.verdict == "disagrees":
+                    text = f"equation {entry.label} is not what was checked: {entry.agreement.why}"
+                    self.problems.append((docname, entry.line, "agreement", text))
 
     def _in_dependency_order(self) -> list[str]:
         """All labels, bases first. A cycle is reported, and cut at the step that closes it."""
@@ -325,6 +345,11 @@ class Book:
         """How many equations of each kind are checked only step by step."""
         return Counter(entry.kind for entry in self.of(docname) if entry.in_steps)
 
+    def compared(self, docname: str | None = None) -> tuple[int, int]:
+        """For how many equations the agreement of display and check was tested, and how many there are."""
+        entries = self.of(docname)
+        return sum(entry.agreement.tested for entry in entries), len(entries)
+
     def name(self, entry: Entry) -> str:
         """The equation as an ``{eq}`` reference shows it, e.g. ``(3)``."""
         return self.reference.format(number=entry.number)
@@ -353,7 +378,9 @@ class Book:
         own = self.of(docname)
         near = [label for entry in own for label in entry.using + entry.used_by] + page.refers_to
         shown = own + [self.entries[label] for label in near if label in self.entries]
-        return repr([(self.place(entry, docname), self.verdict(entry), entry.used_by) for entry in shown])
+        return repr(
+            [(self.place(entry, docname), self.verdict(entry), entry.used_by, entry.agreement) for entry in shown]
+        )
 
     def as_json(self, builder: Any) -> dict[str, Any]:
         """The content of ``ledger.json``."""
@@ -371,6 +398,7 @@ class Book:
                     "rests_on": entry.using,
                     "weakest": entry.weakest,
                     "in_steps": entry.in_steps,
+                    "agreement": asdict(entry.agreement),
                     "evidence": [
                         {name: piece.record[name] for name in _FIELDS if name not in hidden} for piece in entry.pieces
                     ],
@@ -378,6 +406,7 @@ class Book:
                 for entry in self.entries.values()
             ],
             "counts": self.counts(),
+            "agreement": dict(Counter(entry.agreement.verdict for entry in self.entries.values())),
         }
 
 
