@@ -7,7 +7,7 @@ each mutant is left beside the outputs of the cell, as data of type `MIME`:
 =============  ===================================================================================
 `caught`       rejected: CheckFailed, VacuousCheck
 `equivalent`   accepted, and shown to be the same claim
-`implied`      accepted: an inequality with another bound, which is true too; with its slack
+`implied`      accepted: an inequality with a wider bound, or with another one that is proved too; with its slack
 `premise`      accepted: the claim holds without this premise, or with another one, and is proved so
 `undecided`    not decided within the time limit
 `invalid`      no claim at all, such as matrices that do not fit; not counted as a mutant
@@ -310,7 +310,7 @@ def _of_cases(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
         return verdict
 
     for i in sorted({0, len(cases) // 2, len(cases) - 1}):
-        left, relation, right = results[i]
+        left, _, right = results[i]
         for place, side in ((0, left), (2, right)):
             where = f"{'left' if place == 0 else 'right'} side of case {short(cases[i], 30)}"
             for mutation in of_expression(side):
@@ -323,13 +323,13 @@ def _of_cases(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
                     ),
                     judge(i, place),
                 )
-        if relation != "=":
-            turned = Mutation("relation", relation, lambda r=relation: TURNED[r], _same, f"case {short(cases[i], 30)}")
-            yield Mutant(
-                turned,
-                lambda mutated, i=i: with_result(i, (results[i][0], mutated, results[i][2])),
-                lambda _: ("survived", "the opposite holds too"),
-            )
+    if any(relation != "=" for _, relation, _ in results):
+        opposite = [(left, TURNED.get(relation, relation), right) for left, relation, right in results]
+        yield Mutant(
+            Mutation("relation", "each relation", lambda: "its opposite", _same, "all cases"),
+            lambda _: {"claim": lambda case: opposite[[repr(c) for c in cases].index(repr(case))]},
+            lambda _: ("survived", "the opposite holds too: both sides are equal in every case"),
+        )
     moved = [(left, relation, results[i - 1][2]) for i, (left, relation, _) in enumerate(results)]
     if moved != results:
         yield Mutant(

@@ -50,7 +50,6 @@ COUNTERPART = {
     sp.ceiling: sp.floor,
     sp.erf: sp.erfc,
     sp.erfc: sp.erf,
-    sp.exp: sp.cosh,
     sp.Trace: sp.Determinant,
     sp.Determinant: sp.Trace,
     words.Tr: words.Det,
