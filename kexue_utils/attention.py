@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, floating, integer, is_tensor
+from .arguments import Array, alike, as_numbers, broadcast, finite, held, integer, is_tensor, number, quiet, require
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def attention(q: Array, k: Array, v: Array, scale: float | None = None, mask: Ar
     Raises
     ------
     ValueError
-        If shapes do not fit, scale is not finite, or a row of the mask forbids everything.
+        If shapes do not fit, a number is not finite or too large, or a row of the mask forbids everything.
     TypeError
         If an argument is not real numbers, or NumPy and torch are mixed.
 
@@ -91,21 +91,24 @@ def attention(q: Array, k: Array, v: Array, scale: float | None = None, mask: Ar
     """
     (q, k, v), xp = _floats(q=q, k=k, v=v)
     for name, array in {"q": q, "k": k, "v": v}.items():
-        if array.ndim < 2:
-            raise ValueError(f"{name} must have shape (..., tokens, size), got shape {tuple(array.shape)}")
+        if array.ndim < 2 or 0 in array.shape[-2:]:
+            raise ValueError(
+                f"{name} must have shape (..., tokens, size), at least 1 of each, got shape {tuple(array.shape)}"
+            )
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(f"q and k must have the same key size, got {q.shape[-1]} and {k.shape[-1]}")
     if k.shape[-2] != v.shape[-2]:
         raise ValueError(f"k and v must have the same number of tokens, got {k.shape[-2]} and {v.shape[-2]}")
-    if scale is None:
-        scale = q.shape[-1] ** -0.5
-    if not math.isfinite(scale):
-        raise ValueError(f"scale must be finite, got {scale}")
-    logits = scale * (q @ xp.swapaxes(k, -1, -2))
-    if mask is not None:
-        logits = logits + _added(mask, logits, xp)
-    weights = _softmax(logits, xp)
-    return Attention(weights @ v, weights)
+    broadcast(q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2])
+    scale = q.shape[-1] ** -0.5 if scale is None else number("scale", scale)
+    with quiet():
+        logits = held("scale, q and k", scale * (q @ xp.swapaxes(k, -1, -2)))
+        if mask is not None:
+            added = _added(mask, logits, xp)
+            held("mask, q and k", xp.where(added == -math.inf, 0.0, logits + added))
+            logits = logits + added
+        weights = _softmax(logits, xp)
+        return Attention(held("v", weights @ v), weights)
 
 
 def log_odds_rank(P: Array, tol: float = 1e-9) -> Any:
@@ -130,7 +133,7 @@ def log_odds_rank(P: Array, tol: float = 1e-9) -> Any:
     ValueError
         If P has an entry that is not positive, a row that does not sum to 1, or tol is not in (0, 1).
     TypeError
-        If P is not real numbers.
+        If P is not real numbers in single or double precision.
 
     Notes
     -----
@@ -143,9 +146,9 @@ def log_odds_rank(P: Array, tol: float = 1e-9) -> Any:
     >>> log_odds_rank([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.25, 0.25, 0.5]])
     2
     """
-    (P,), xp = _floats(P=P)
+    (P,), xp = _floats(half=False, P=P)
     _check_weights(P, xp, positive=True)
-    if not 0 < tol < 1:
+    if not 0 < number("tol", tol) < 1:
         raise ValueError(f"tol must be between 0 and 1, got {tol}")
     singular = xp.linalg.svd(_centred(xp.log(P)), **({"compute_uv": False} if xp is np else {}))
     singular = singular if xp is np else singular.S
@@ -199,9 +202,9 @@ def attention_flops(n: int, d: int, heads: int, key_size: int, head_size: int, f
     n, d : int
         Number of tokens, width of the model.
     heads, key_size, head_size : int
-        h, r and v.
+        h, r and v. All sizes are at most 10**12.
     ff : float
-        Width f of the feed-forward network in units of d; 0 counts the attention alone.
+        Width f of the feed-forward network in units of d, at most 10**12; 0 counts the attention alone.
     talking : int
         How often the heads are mixed with an h x h matrix: 0, 1 (before or after the softmax) or 2 (before and after).
 
@@ -220,10 +223,10 @@ def attention_flops(n: int, d: int, heads: int, key_size: int, head_size: int, f
     (4026531840, 4831838208)
     """
     sizes = {"n": n, "d": d, "heads": heads, "key_size": key_size, "head_size": head_size}
-    n, d, h, r, v = (integer(name, value, 1) for name, value in sizes.items())
+    n, d, h, r, v = (integer(name, value, 1, 10**12) for name, value in sizes.items())
     talking = integer("talking", talking, 0)
-    if not (math.isfinite(ff) and ff >= 0):
-        raise ValueError(f"ff must be at least 0, got {ff}")
+    if number("ff", ff, least=0) > 1e12:
+        raise ValueError(f"ff must be at most 10**12, got {ff}")
     return 2 * n * d * h * (r + v) + h * n**2 * (r + v) + 2 * n * d * round(ff * d) + talking * h**2 * n**2
 
 
@@ -237,10 +240,10 @@ def fit_attention(P: Array, key_size: int, steps: int = 600, starts: int = 1) ->
     ----------
     P : array or tensor, shape (..., n, m)
         Target weights; rows that sum to 1. Zeros are allowed; they are only approached.
-    key_size : int, at least 1
-    steps : int
+    key_size : int, at least 1 and at most 10**4
+    steps : int, at most 10**6
         Most iterations of L-BFGS, for each matrix of the batch.
-    starts : int
+    starts : int, at most 10**4
         How often to start. The first start is the singular value decomposition, further ones are random (always the same); the best
         result counts.
 
@@ -253,9 +256,9 @@ def fit_attention(P: Array, key_size: int, steps: int = 600, starts: int = 1) ->
     Raises
     ------
     ValueError
-        If P has a negative entry or a row that does not sum to 1, or an integer is too small.
+        If P has a negative entry or a row that does not sum to 1, or an integer is too small or too large.
     TypeError
-        If P is not real numbers, or an argument is not an integer.
+        If P is not real numbers in single or double precision, or an argument is not an integer.
 
     Notes
     -----
@@ -273,13 +276,13 @@ def fit_attention(P: Array, key_size: int, steps: int = 600, starts: int = 1) ->
         import torch
 
     key_size, steps, starts = (
-        integer("key_size", key_size, 1),
-        integer("steps", steps, 1),
-        integer("starts", starts, 1),
+        integer("key_size", key_size, 1, 10**4),
+        integer("steps", steps, 1, 10**6),
+        integer("starts", starts, 1, 10**4),
     )
-    (P,), xp = _floats(P=P)
+    (P,), xp = _floats(half=False, P=P)
     _check_weights(P, xp, positive=False)
-    target = torch.as_tensor(P).detach()
+    target = torch.as_tensor(P if is_tensor(P) else np.ascontiguousarray(P)).detach()
     target = (target.cpu() if target.device.type == "mps" else target).double()
     flat = target.reshape(-1, *target.shape[-2:])
     fits = [
@@ -326,27 +329,20 @@ def _fit(P: torch.Tensor, key_size: int, steps: int, seed: int) -> tuple[torch.T
         return q.detach(), k.detach(), divergence().clip(0)
 
 
-def _floats(**arguments: Any) -> tuple[list[Any], ModuleType]:
-    kinds = {is_tensor(value) for value in arguments.values()}
-    if len(kinds) > 1:
-        raise TypeError(f"{', '.join(arguments)} must all be NumPy or all torch")
-    pairs = [floating(name, value) for name, value in arguments.items()]
-    arrays, xp = [array for array, _ in pairs], pairs[0][1]
+def _floats(half: bool = True, **arguments: Any) -> tuple[list[Any], ModuleType]:
+    xp, *arrays = alike(half=half, **arguments)
     if len({array.dtype for array in arrays}) > 1 and xp is not np:
         raise TypeError(
             f"{', '.join(arguments)} must have one dtype, got {', '.join(str(array.dtype) for array in arrays)}"
         )
-    for name, array in zip(arguments, arrays, strict=True):
-        if bool(xp.isnan(array).any()):
-            raise ValueError(f"{name} must be numbers, got NaN")
-    return arrays, xp
+    return [finite(name, array) for name, array in zip(arguments, arrays, strict=True)], xp
 
 
 def _added(mask: Any, logits: Any, xp: ModuleType) -> Any:
     """The mask as a matrix to add to the logits, in their dtype."""
-    if is_tensor(mask) != is_tensor(logits):
-        raise TypeError("mask and q, k, v must all be NumPy or all torch")
-    mask = mask if is_tensor(mask) else np.asarray(mask)
+    given, mask = mask, as_numbers(mask)
+    boolean = mask is not given
+    _, mask, _ = alike(mask=mask, logits=logits)
     try:
         shape = np.broadcast_shapes(tuple(mask.shape), tuple(logits.shape))
     except ValueError:
@@ -355,12 +351,11 @@ def _added(mask: Any, logits: Any, xp: ModuleType) -> Any:
         raise ValueError(
             f"mask must broadcast to the logits, shape {tuple(logits.shape)}, got shape {tuple(mask.shape)}"
         )
-    if mask.dtype == (np.bool_ if xp is np else xp.bool):
-        added = xp.where(mask, 0.0, -math.inf)
+    if boolean:
+        added = xp.where(mask > 0, 0.0, -math.inf)
     else:
-        added, _ = floating("mask", mask)
-        if bool((xp.isnan(added) | (added == math.inf)).any()):
-            raise ValueError("mask must be numbers or -inf, got NaN or inf")
+        added = mask
+        require("mask", added, added < math.inf, "numbers or -inf")
     if bool((added == -math.inf).all(-1).any()):
         raise ValueError("mask must leave every query something to look at, got a row that forbids everything")
     return added.astype(logits.dtype) if xp is np else added.to(logits)

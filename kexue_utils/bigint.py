@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .arguments import integer
+from .arguments import integer, place, shown
 from .extras import needed_by
 
 with needed_by(__name__):
@@ -24,6 +24,7 @@ with needed_by(__name__):
 __all__ = ["FFTInt", "balanced", "chudnovsky_digits", "chudnovsky_pi", "convolve", "standard"]
 
 WIDTH = 5  # decimal digits in a limb
+MOST_DIGITS = 10**8  # more would not fit a machine's memory
 LARGEST_RESIDUAL = 0.25  # a coefficient further than this from an integer may have been rounded to the wrong one
 
 Device: TypeAlias = "torch.device | str | None"
@@ -67,20 +68,27 @@ def balanced(coefficients: torch.Tensor, width: int = WIDTH) -> torch.Tensor:
 
     Parameters
     ----------
-    coefficients : int64 tensor, shape (L,), least significant first, of any size that fits.
+    coefficients : int64 tensor, shape (L,), least significant first, between -2**62 and 2**62.
     width : decimal digits in a limb, 1 to 9.
 
     Returns
     -------
     int64 tensor without leading zeros, at least one limb long.
 
+    Raises
+    ------
+    TypeError : coefficients that are not an int64 tensor, or a width that is not an integer.
+    ValueError : an empty tensor, more than one dimension, a larger coefficient, or another width.
+
     Examples
     --------
     >>> balanced(torch.tensor([1234567]), width=2).tolist()
     [-33, 46, 23, 1]
     """
-    _check_width(width)
+    width = _check_width(width)
     _check_limbs("coefficients", coefficients)
+    if not bool(((coefficients >= -(2**62)) & (coefficients <= 2**62)).all()):
+        raise ValueError("coefficients must lie between -2**62 and 2**62, got one that leaves no room for a carry")
     base, limbs = 10**width, coefficients
     while limbs.abs().max() > base // 2 + 1:
         carry = torch.div(limbs + base // 2, base, rounding_mode="floor")
@@ -108,11 +116,12 @@ def standard(limbs: torch.Tensor, width: int = WIDTH) -> torch.Tensor:
     >>> standard(torch.tensor([-1, 0, 0, 1]), width=2).tolist()
     [99, 99, 99]
     """
-    _check_width(width)
+    width = _check_width(width)
     _check_limbs("limbs", limbs)
     limbs = _trimmed(limbs)
-    if limbs.abs().max() >= 10**width:
-        raise ValueError(f"limbs must lie between -10**{width} and 10**{width}, got {limbs.abs().max().item()}")
+    outside = (limbs <= -(10**width)) | (limbs >= 10**width)
+    if bool(outside.any()):
+        raise ValueError(f"limbs must lie between -10**{width} and 10**{width}, got {limbs[outside][0].item()}")
     if limbs[-1] < 0:
         raise ValueError("limbs must be those of a number that is not negative; write the sign separately")
     place = torch.arange(1, len(limbs) + 1, device=limbs.device)
@@ -138,7 +147,8 @@ class FFTInt:
     ArithmeticError : a product whose residual is 1/4 or more, or whose coefficients fail two checks by sums: the coefficients of
         a product add up to the product of the sums, with alternating signs as well. (The residual alone says nothing about
         coefficients beyond 2**53: there every double is a whole number.)
-    ValueError : operands of different width, or on different devices.
+    ValueError : limbs beyond 2**62, operands of different width, or on different devices.
+    TypeError : limbs that are not an int64 tensor, or an operand that is no such number (a product with an int has a meaning).
 
     Examples
     --------
@@ -153,16 +163,20 @@ class FFTInt:
     width: int = WIDTH
     residual: float = 0.0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", _check_width(self.width))
+        _check_limbs("limbs", self.limbs)
+
     @classmethod
     def from_int(cls, value: int, width: int = WIDTH, device: Device = None) -> FFTInt:
         """A Python integer as limbs. Takes quadratic time: for numbers of some thousand digits."""
         value = integer("value", value)
-        _check_width(width)
+        width = _check_width(width)
         base, digits, rest = 10**width, [], abs(value)
         while rest:
             rest, digit = divmod(rest, base)
             digits.append(digit if value > 0 else -digit)
-        return cls(balanced(torch.tensor(digits or [0], device=device), width), width)
+        return cls(balanced(torch.tensor(digits or [0], device=_device(device)), width), width)
 
     def __int__(self) -> int:
         value = 0
@@ -177,17 +191,21 @@ class FFTInt:
         return FFTInt(-self.limbs, self.width, self.residual)
 
     def __add__(self, other: FFTInt) -> FFTInt:
+        if not isinstance(other, FFTInt):
+            return NotImplemented
         self._check_same(other)
         size = max(len(self), len(other))
         a, b = (torch.nn.functional.pad(x.limbs, (0, size - len(x))) for x in (self, other))
         return FFTInt(balanced(a + b, self.width), self.width, max(self.residual, other.residual))
 
     def __sub__(self, other: FFTInt) -> FFTInt:
-        return self + (-other)
+        return self + (-other) if isinstance(other, FFTInt) else NotImplemented
 
     def __mul__(self, other: FFTInt | int) -> FFTInt:
         if isinstance(other, int):
             other = FFTInt.from_int(other, self.width, self.limbs.device)
+        if not isinstance(other, FFTInt):
+            return NotImplemented
         self._check_same(other)
         coefficients, residual = convolve(self.limbs, other.limbs)
         if not residual < LARGEST_RESIDUAL:
@@ -204,7 +222,13 @@ class FFTInt:
         return FFTInt(balanced(coefficients, self.width), self.width, max(residual, self.residual, other.residual))
 
     def shift(self, count: int) -> FFTInt:
-        """Times ``B**count``; for a negative count the lowest limbs are dropped, an error below one unit of the new last limb."""
+        """Times ``B**count``; for a negative count the lowest limbs are dropped, an error below one unit of the new last limb.
+
+        Raises
+        ------
+        TypeError, ValueError : count that is not an integer, or above 10**8.
+        """
+        count = integer("count", count, most=MOST_DIGITS)
         if count >= 0:
             limbs = torch.nn.functional.pad(self.limbs, (count, 0))
         else:
@@ -232,12 +256,12 @@ def chudnovsky_digits(D: int, device: Device = None) -> str:
 
     Parameters
     ----------
-    D : number of digits, at least 1. Memory is about 150 bytes a digit.
+    D : number of digits, 1 to 10**8. Memory is about 150 bytes a digit.
     device : where the tensors live; the CPU by default. It needs float64.
 
     Raises
     ------
-    TypeError, ValueError : D that is not an integer, or below 1.
+    TypeError, ValueError : D that is not an integer, or out of range; device that is none.
     ArithmeticError : rounding errors in a product (see `FFTInt`), from some 10**8 digits on.
 
     References
@@ -258,7 +282,7 @@ def chudnovsky_pi(D: int, width: int = WIDTH, device: Device = None) -> FFTInt:
 
     Parameters
     ----------
-    D : number of digits, at least 1.
+    D : number of digits, 1 to 10**8.
     width : decimal digits in a limb.
     device : where the tensors live; the CPU by default.
 
@@ -268,8 +292,9 @@ def chudnovsky_pi(D: int, width: int = WIDTH, device: Device = None) -> FFTInt:
     >>> str(pi)[991:1001], pi.residual < 1e-4
     ('2164201989', True)
     """
-    integer("D", D, least=1)
-    _check_width(width)
+    D = integer("D", D, least=1, most=MOST_DIGITS)
+    width = _check_width(width)
+    device = _device(device)
     n = -(-D // width) + 12  # limbs: the last few are wrong, and what they carry must not reach the digits
     terms = int(n * width / 14.18) + 2
     _, Q, T = _split(0, terms, width, device)
@@ -327,6 +352,10 @@ def _trimmed(limbs: torch.Tensor) -> torch.Tensor:
     return limbs[:used]
 
 
+def _device(device: Device) -> torch.device | None:
+    return None if device is None else place("device", device)
+
+
 def _check_limbs(name: str, limbs: torch.Tensor) -> None:
     if not isinstance(limbs, torch.Tensor) or limbs.dtype != torch.int64:
         given = f"dtype {limbs.dtype}" if isinstance(limbs, torch.Tensor) else f"{type(limbs).__name__}"
@@ -335,6 +364,7 @@ def _check_limbs(name: str, limbs: torch.Tensor) -> None:
         raise ValueError(f"{name} must have shape (L,) with L >= 1, got {tuple(limbs.shape)}")
 
 
-def _check_width(width: int) -> None:
+def _check_width(width: int) -> int:
     if not 1 <= integer("width", width) <= 9:
-        raise ValueError(f"width must be 1 to 9 decimal digits, got {width!r}")
+        raise ValueError(f"width must be 1 to 9 decimal digits, got {shown(width)}")
+    return int(width)

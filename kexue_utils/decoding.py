@@ -10,13 +10,12 @@ Every function works on NumPy arrays and on torch tensors (same device and dtype
 
 from __future__ import annotations
 
-import sys
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, floating, integer, is_tensor
+from .arguments import Array, alike, array_of, finite, floating, integer, is_tensor, number
 
 __all__ = [
     "LoopBounds",
@@ -68,7 +67,7 @@ def loop_rate(P: Array, weights: Array | None = None) -> Any:
         If P is not square, has a negative or non-finite entry, or a row sum above 1 + 1e-9 (more in float32); if
         weights has another shape than the tokens, or a negative or non-finite entry.
     TypeError
-        If an argument is not real, or one is a tensor and the other not.
+        If an argument is not real numbers in single or double precision, or one is a tensor and the other an array.
 
     Notes
     -----
@@ -177,7 +176,7 @@ def loop_bounds(P: Array, weights: Array | None = None, *, max_k: int = 1000) ->
         Transition probabilities; row sums at most 1.
     weights : array_like or tensor, shape (..., n), optional
         As in `loop_rate`; default 1 each.
-    max_k : int
+    max_k : int, at most 10**6
         The lower bounds stop at this length, at the latest, and remain lower bounds. They stop before where the rest
         cannot matter in floating point.
 
@@ -190,7 +189,7 @@ def loop_bounds(P: Array, weights: Array | None = None, *, max_k: int = 1000) ->
     Raises
     ------
     ValueError, TypeError
-        As `loop_rate`; and if max_k is not a positive integer.
+        As `loop_rate`; and if max_k is not an integer from 1 to 10**6.
 
     Notes
     -----
@@ -208,7 +207,7 @@ def loop_bounds(P: Array, weights: Array | None = None, *, max_k: int = 1000) ->
     """
     P, xp = _chain(P)
     pi = _weights(weights, P, xp)
-    max_k = integer("max_k", max_k, least=1)
+    max_k = integer("max_k", max_k, least=1, most=10**6)
     n = P.shape[-1]
     rho = loop_radius(P)
     infinite = _certain_cycle(P * P, xp).any(-1)
@@ -304,7 +303,7 @@ def truncate(P: Array, top_k: int | None = None, top_p: float | None = None, tem
     ValueError
         If P has a negative or non-finite entry or no axis, or if top_k, top_p or temperature is out of range.
     TypeError
-        If P is not real or top_k is not an integer.
+        If P, top_p or temperature is not real, or top_k is not an integer.
 
     Notes
     -----
@@ -322,11 +321,10 @@ def truncate(P: Array, top_k: int | None = None, top_p: float | None = None, tem
         raise ValueError(f"P must have shape (..., n) with n >= 1, got {tuple(P.shape)}")
     _require_probabilities("P", P, xp)
     if top_k is not None:
-        top_k = integer("top_k", top_k, least=1)
-    if top_p is not None and not 0 < top_p <= 1:
+        top_k = min(integer("top_k", top_k, least=1), P.shape[-1])
+    if top_p is not None and not 0 < (top_p := number("top_p", top_p)) <= 1:
         raise ValueError(f"top_p must be in 0 < top_p <= 1, got {top_p}")
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+    temperature = number("temperature", temperature, positive=True)
 
     largest = (P.max(-1) if xp is np else P.amax(-1))[..., None]
     positive = P > 0
@@ -434,7 +432,7 @@ def square_starts(tokens: Array, k: int) -> Any:
     [False  True  True]
     """
     tokens, xp = _tokens(tokens)
-    k = integer("k", k, least=1)
+    k = min(integer("k", k, least=1), tokens.shape[-1] + 1)
     length = max(tokens.shape[-1] - k, 0)
     # k + 1 equal pairs in a row, not k: the square ends with its first token.
     mismatches = (tokens[..., k:] != tokens[..., :length]).cumsum(-1)
@@ -451,7 +449,7 @@ def count_squares(tokens: Array, max_k: int) -> Any:
     tokens : array_like or tensor of integers, shape (..., T)
         Texts, one a row.
     max_k : int
-        The longest phrase to look for, at least 1.
+        The longest phrase to look for, 1 to 10**6.
 
     Returns
     -------
@@ -474,8 +472,13 @@ def count_squares(tokens: Array, max_k: int) -> Any:
     [3 1 0]
     """
     tokens, xp = _tokens(tokens)
-    max_k = integer("max_k", max_k, least=1)
-    return xp.stack([square_starts(tokens, k).sum(-1) for k in range(1, max_k + 1)], -1)
+    max_k = integer("max_k", max_k, least=1, most=10**6)
+    longest = min(max_k, max(tokens.shape[-1] - 1, 0) // 2)
+    shape = (*tokens.shape[:-1], max_k)
+    counts = np.zeros(shape, np.int64) if xp is np else tokens.new_zeros(shape, dtype=xp.int64)
+    for k in range(1, longest + 1):
+        counts[..., k - 1] = square_starts(tokens, k).sum(-1)
+    return counts
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -529,15 +532,14 @@ def _slack(P: Any, xp: ModuleType) -> float:
 
 
 def _require_probabilities(name: str, x: Any, xp: ModuleType) -> None:
-    if not bool(xp.isfinite(x).all()):
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    finite(name, x)
     if bool((x < 0).any()):
         raise ValueError(f"{name} must not be negative, got {float(x.min())}")
 
 
 def _chain(P: Any) -> tuple[Any, ModuleType]:
     """P as floating-point array or tensor of shape (..., n, n) with non-negative entries and row sums up to 1."""
-    P, xp = floating("P", P)
+    P, xp = floating("P", P, half=False)
     if P.ndim < 2 or P.shape[-1] != P.shape[-2] or P.shape[-1] < 1:
         raise ValueError(f"P must have shape (..., n, n) with n >= 1, got {tuple(P.shape)}")
     _require_probabilities("P", P, xp)
@@ -550,11 +552,7 @@ def _chain(P: Any) -> tuple[Any, ModuleType]:
 def _weights(weights: Any, P: Any, xp: ModuleType) -> Any:
     if weights is None:
         return xp.ones_like(P[..., 0])
-    if is_tensor(weights) != (xp is not np):
-        raise TypeError(
-            f"weights must be of the same library as P, got {type(weights).__name__} for {type(P).__name__}"
-        )
-    weights, _ = floating("weights", weights)
+    _, weights, _ = alike(half=False, weights=weights, P=P)
     if weights.ndim < 1 or weights.shape[-1] != P.shape[-1]:
         raise ValueError(
             f"weights must have shape (..., {P.shape[-1]}), one for each token, got {tuple(weights.shape)}"
@@ -571,10 +569,10 @@ def _weights(weights: Any, P: Any, xp: ModuleType) -> Any:
 
 def _tokens(tokens: Any) -> tuple[Any, ModuleType]:
     if is_tensor(tokens):
-        torch = sys.modules["torch"]
-        integers, xp = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool), torch
+        _, xp = floating("tokens", tokens)
+        integers = not tokens.is_floating_point()
     else:
-        tokens, xp = np.asarray(tokens), np
+        tokens, xp = array_of("tokens", tokens), np
         integers = tokens.dtype.kind in "iu"
     if not integers:
         raise TypeError(f"tokens must be integers, got dtype {tokens.dtype}")

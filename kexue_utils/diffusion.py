@@ -18,7 +18,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import Array, floating, integer, is_tensor, reals, require
+from .arguments import (
+    Array,
+    alike,
+    array_of,
+    broadcast,
+    finite,
+    floating,
+    held,
+    integer,
+    is_tensor,
+    number,
+    quiet,
+    reals,
+    require,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +47,7 @@ class Schedule:
     Parameters
     ----------
     beta : array_like, shape (T,)
-        Noise of the steps, 0 < beta < 1.
+        Noise of the steps, 1e-150 < beta < 1: the square of a smaller one is lost.
 
     Attributes
     ----------
@@ -61,6 +75,7 @@ class Schedule:
         if beta.ndim != 1 or not beta.size:
             raise ValueError(f"beta must have shape (T,) with T at least 1, got {beta.shape}")
         require("beta", beta, (beta > 0) & (beta < 1), "between 0 and 1")
+        require("beta", beta, beta > 1e-150, "greater than 1e-150, or its square is lost")
         object.__setattr__(self, "beta", beta)
 
     def __len__(self) -> int:
@@ -102,9 +117,9 @@ def linear_schedule(T: int, total: float = 20.0) -> Schedule:
     Parameters
     ----------
     T : int
-        Number of steps.
+        Number of steps, at most 10**7.
     total : float
-        T times the variance of the last step. Positive.
+        T times the variance of the last step. Positive, and so large that the first step has a standard deviation above 1e-150.
 
     Returns
     -------
@@ -113,7 +128,7 @@ def linear_schedule(T: int, total: float = 20.0) -> Schedule:
     Raises
     ------
     ValueError
-        If T < 1, or total is not between 0 and T: the last step would need a variance of 1 or more.
+        If T is out of range, or total is not between 0 and T: the last step would need a variance of 1 or more.
     TypeError
         If T is not an integer, or total not a number.
 
@@ -124,12 +139,14 @@ def linear_schedule(T: int, total: float = 20.0) -> Schedule:
     >>> print(linear_schedule(1000).abar[-1].round(8), linear_schedule(100).abar[-1].round(8))
     0.00648203 0.00439584
     """
-    T = integer("T", T, least=1)
+    T = integer("T", T, least=1, most=10**7)
     (size,) = reals(finite=True, total=total)
     if size.ndim or not 0 < size < T:
         raise ValueError(
             f"total must be one number between 0 and T = {T}, or the last step has variance 1 or more; got {total}"
         )
+    if not np.sqrt(size) / T > 1e-150:
+        raise ValueError(f"total must leave the first step a standard deviation above 1e-150, got {total}")
     return Schedule(np.sqrt(size * np.arange(1, T + 1)) / T)
 
 
@@ -163,14 +180,14 @@ def gaussian_mixture_eps(
 
     Returns
     -------
-    array or tensor of x's shape, dtype and device.
+    array or tensor of x's shape, dtype and device. Where x is a tensor, the others may be NumPy arrays.
 
     Raises
     ------
     ValueError
-        If the dimensions of x and means differ, sd is negative, or v is 0.
+        If shapes do not fit, sd is negative, v is 0, a number is not finite or too large or small to compute with.
     TypeError
-        If x is not real numbers.
+        If an argument is not real numbers, or x is an array and another a tensor.
 
     Source: Bayes' rule; the link with the score is Tweedie's formula, see Vincent, Neural Computation 23 (2011).
 
@@ -182,27 +199,39 @@ def gaussian_mixture_eps(
     x, xp = floating("x", x)
     if x.ndim < 1:
         raise ValueError("x must have shape (..., d), got a single number")
-    like = {"dtype": x.dtype, "device": x.device} if is_tensor(x) else {"dtype": x.dtype}
-    means, abar, bbar = (xp.asarray(value, **like) for value in (means, abar, bbar))
+    finite("x", x)
+    means, abar, bbar = (
+        _parameter(name, value, x) for name, value in (("means", means), ("abar", abar), ("bbar", bbar))
+    )
+    broadcast(x=x.shape[:-1], abar=abar.shape, bbar=bbar.shape)
     if means.ndim != 2 or means.shape[1] != x.shape[-1]:
         raise ValueError(
             f"means must have shape (k, {x.shape[-1]}), as x has {x.shape[-1]} coordinates, got {tuple(means.shape)}"
         )
-    if not sd >= 0:
-        raise ValueError(f"sd must be at least 0, got {sd}")
-    v = (abar * sd) ** 2 + bbar**2
-    if not (v > 0).all():
-        raise ValueError("abar * sd and bbar must not both be 0: without any spread there is no noise to predict")
-    # |x - a m|^2 without what all components share
-    log_p = (abar[..., None] * (x @ means.T) - abar[..., None] ** 2 * (means**2).sum(-1) / 2) / v[..., None]
-    if weights is not None:
-        prior = xp.asarray(weights, **like)
-        if prior.shape != (len(means),) or not (prior > 0).all():
-            raise ValueError(f"weights must be {len(means)} positive numbers, got {prior}")
-        log_p = log_p + xp.log(prior)
-    p = xp.exp(log_p - (log_p.amax(-1, keepdim=True) if is_tensor(x) else log_p.max(-1, keepdims=True)))
-    expected = (p @ means) / p.sum(-1)[..., None]
-    return (bbar / v)[..., None] * (x - abar[..., None] * expected)
+    sd = number("sd", sd, least=0)
+    with quiet():
+        v = (abar * sd) ** 2 + bbar**2
+        if not (v > 0).all():
+            raise ValueError("abar * sd and bbar must not both be 0: without any spread there is no noise to predict")
+        # |x - a m|^2 without what all components share
+        log_p = (abar[..., None] * (x @ means.T) - abar[..., None] ** 2 * (means**2).sum(-1) / 2) / v[..., None]
+        if weights is not None:
+            prior = _parameter("weights", weights, x)
+            if prior.shape != (len(means),) or not (prior > 0).all():
+                raise ValueError(f"weights must be {len(means)} positive numbers, got {prior}")
+            log_p = log_p + xp.log(prior)
+        held("x, abar, bbar, means and sd", log_p)
+        p = xp.exp(log_p - (log_p.amax(-1, keepdim=True) if is_tensor(x) else log_p.max(-1, keepdims=True)))
+        expected = (p @ means) / p.sum(-1)[..., None]
+        return held("x, abar, bbar, means and sd", (bbar / v)[..., None] * (x - abar[..., None] * expected))
+
+
+def _parameter(name: str, value: Any, x: Any) -> Any:
+    """`value` in the library, number format and on the device of x; only a tensor x takes arrays as well."""
+    if is_tensor(x) and isinstance(value, np.ndarray):
+        value = array_of(name, value).tolist()
+    _, value, _ = alike(**{name: value, "x": x})
+    return finite(name, value.to(x) if is_tensor(x) else value.astype(x.dtype))
 
 
 def ancestral(
@@ -243,9 +272,10 @@ def ancestral(
     Raises
     ------
     ValueError
-        If sigma is an unknown word, negative, or of another length than the schedule, or if a generator is missing.
+        If sigma is an unknown word, negative, or of another length than the schedule, if a generator is missing, or if start or x_0 is
+        not finite.
     TypeError
-        If start is not real numbers.
+        If start is not real numbers, eps or visit cannot be called, schedule is none, or the generator is not of start's library.
 
     Source: Ho, Jain & Abbeel (2020), algorithm 2; kexue.fm/archives/9119, the last two equations of "recursive generation".
 
@@ -257,6 +287,15 @@ def ancestral(
     [3. 3.]
     """
     x, xp = floating("start", start)
+    finite("start", x)
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a Schedule, got {type(schedule).__name__}")
+    for name, function in (("eps", eps), ("visit", visit)):
+        if not (callable(function) or (name == "visit" and function is None)):
+            raise TypeError(f"{name} must be a function, got {function!r}")
+    fits = hasattr(generator, "standard_normal") if xp is np else isinstance(generator, xp.Generator)
+    if generator is not None and not fits:
+        raise TypeError(f"generator must be one of {xp.__name__}, as start is, got {type(generator).__name__}")
     spread = _spread(sigma, schedule)
     if not last_noise:
         spread[0] = 0
@@ -265,8 +304,10 @@ def ancestral(
     source: Any = generator  # of the library of start
     if xp is not np:
         with xp.no_grad():
-            return _walk(eps, schedule, x.detach(), spread, lambda: _torch_noise(xp, x, source), visit)
-    return _walk(eps, schedule, x, spread, lambda: source.standard_normal(x.shape).astype(x.dtype), visit)
+            return held("start", _walk(eps, schedule, x.detach(), spread, lambda: _torch_noise(xp, x, source), visit))
+    with quiet():
+        walked = _walk(eps, schedule, x, spread, lambda: source.standard_normal(x.shape).astype(x.dtype), visit)
+    return held("start", walked)
 
 
 def _spread(sigma: Any, schedule: Schedule) -> NDArray[np.float64]:

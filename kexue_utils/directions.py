@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import Array, integer, is_tensor, points, reals, require
+from .arguments import Array, integer, is_tensor, points, reals, require, shown
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ def random_directions(
     Parameters
     ----------
     N, n : int
-        Number of vectors and dimension, both >= 1.
+        Number of vectors and dimension, both >= 1, and 10**9 numbers at most.
     generator : numpy.random.Generator or torch.Generator
         Decides the library, and for torch the device.
     dtype : {"float64", "float32"}, optional
@@ -329,7 +329,7 @@ def random_directions(
     Raises
     ------
     ValueError
-        If N or n is less than 1, or the dtype is another one.
+        If N or n is less than 1, their product above 10**9, or the dtype is another one.
     TypeError
         If N or n is not an integer, or the generator is neither kind.
 
@@ -345,6 +345,8 @@ def random_directions(
     """
     for name, value in (("N", N), ("n", n)):
         integer(name, value, least=1)
+    if int(N) * int(n) > 10**9:
+        raise ValueError(f"N and n must have a product of at most 10**9, got {shown(N)} and {shown(n)}")
     if dtype not in (None, "float64", "float32"):
         raise ValueError(f'dtype must be "float64" or "float32", got {dtype!r}')
 
@@ -560,6 +562,7 @@ def _require_dimension(n: NDArray[np.float64]) -> None:
 def _require_whole(name: str, array: NDArray[np.float64], least: int) -> None:
     valid = np.isfinite(array) & (array >= least) & (array == np.floor(array))
     require(name, array, valid, f"a whole number >= {least}")
+    require(name, array, array <= 1e150, "at most 1e150")
 
 
 def _rows(X: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, is_tensor, points
+from .arguments import Array, alike, is_tensor, points
 from .extras import needed_by
 
 __all__ = ["energy_distance"]
@@ -56,8 +56,7 @@ def energy_distance(x: Array, y: Array) -> Any:
     >>> print(energy_distance([[0.0], [2.0]], [[1.0], [5.0]]))  # 2 * 10/4 - 2 - 4
     -1.0
     """
-    if is_tensor(x) != is_tensor(y):
-        raise TypeError("x and y must both be NumPy or both torch")
+    _, x, y = alike(x=x, y=y)
     x, y = _sample("x", x), _sample("y", y)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must have the same dimension, got shapes {tuple(x.shape)} and {tuple(y.shape)}")

@@ -334,7 +334,7 @@ def seam(a: ArrayLike, b: ArrayLike, other: Sheet | None = None, *, n: int = 201
     other : pair of array_like, optional
         Semi-axes (bent, ruled) of the second sheet, with a rim of the same length. Default: the same as the first.
     n : int
-        Number of points of the curve, at least 2. Depth and volume do not depend on it.
+        Number of points of the curve, 2 to 10**5. Depth and volume do not depend on it.
 
     Returns
     -------
@@ -346,7 +346,7 @@ def seam(a: ArrayLike, b: ArrayLike, other: Sheet | None = None, *, n: int = 201
     NotGluable
         If the sheets do not fit somewhere; names the worst place.
     ValueError, TypeError
-        As for `angle_excess`, or if n is not an integer >= 2.
+        As for `angle_excess`, or if n is not an integer from 2 to 10**5.
 
     Notes
     -----
@@ -367,7 +367,7 @@ def seam(a: ArrayLike, b: ArrayLike, other: Sheet | None = None, *, n: int = 201
     kexue_utils.ellipse.NotGluable: the sheets do not fit: at arc length s = 1.21068 of 2.42211 ...
     """
     a, b = reals(finite=True, a=a, b=b)
-    n = integer("n", n, least=2)
+    n = integer("n", n, least=2, most=10**5)
     c, d, L = _second_sheet(a, b, other)
     a, b, c, d, L = (v[..., None] for v in np.broadcast_arrays(a, b, c, d, L))
     panels = (n - 1) * -(-_PANELS // (n - 1))
@@ -388,7 +388,7 @@ def seam(a: ArrayLike, b: ArrayLike, other: Sheet | None = None, *, n: int = 201
         )
     ds = L * np.sin(2 * u) * half
     dx = np.sqrt(slope_squared) * ds * np.tile(weight, panels)
-    steps = dx.reshape(*dx.shape[:-1], n - 1, -1).sum(-1)
+    steps = dx.reshape(*dx.shape[:-1], n - 1, panels // (n - 1) * _NODES).sum(-1)
     x = np.concatenate([np.zeros((*steps.shape[:-1], 1)), steps.cumsum(-1)], -1)
     volume = 4 * (y * z * dx).sum(-1)
     u = ends[:: panels // (n - 1)]
@@ -575,7 +575,7 @@ def cut_out(a: float, b: float, other: tuple[float, float] | None = None, *, mar
     other : pair of float, optional
         Semi-axes (bent, ruled) of the second sheet, with a rim of the same length. Default: the same as the first.
     marks : int
-        Numbered marks on each quarter of the rim, at equal arc length; at least 3.
+        Numbered marks on each quarter of the rim, at equal arc length; 3 to 1000.
 
     Returns
     -------
@@ -585,7 +585,7 @@ def cut_out(a: float, b: float, other: tuple[float, float] | None = None, *, mar
     Raises
     ------
     ValueError
-        If the rims differ in length, a semi-axis is not positive, or there are fewer than 3 marks.
+        If the rims differ in length, a semi-axis is not positive, or marks is out of range.
     TypeError
         If an argument is not a number, or marks not an integer.
 
@@ -605,7 +605,7 @@ def cut_out(a: float, b: float, other: tuple[float, float] | None = None, *, mar
     bent, ruled = reals(finite=True, a=a, b=b)
     if bent.ndim or ruled.ndim:
         raise TypeError(f"a and b must be single numbers, got shapes {bent.shape} and {ruled.shape}")
-    marks = integer("marks", marks, least=3)
+    marks = integer("marks", marks, least=3, most=1000)
     c, d, _ = _second_sheet(bent, ruled, other)
     if c.ndim or d.ndim:
         raise TypeError(f"other must be a pair of single numbers, got shapes {c.shape} and {d.shape}")

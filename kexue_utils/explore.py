@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import integer
 from .extras import needed_by
 
 with needed_by(__name__):
@@ -102,7 +103,8 @@ def explore(
     >>> explore(draw, n=range(1, 6), start={"n": 3}, labels={"n": "slope n"}, alt="a line of slope {n}")
     <figure with sliders n (1 to 5): 5 frames, shown in a notebook>
     """
-    explorer = Explorer(draw, alt, start or {}, labels or {}, caption, budget, sliders)
+    start, labels = ({} if mapping is None else mapping for mapping in (start, labels))
+    explorer = Explorer(draw, alt, start, labels, caption, budget, sliders)
     if in_book():
         _ = explorer.content  # draw now, so that an error points at this call
     elif _in_kernel():
@@ -130,10 +132,14 @@ class Explorer:
             raise TypeError(f"alt must be a function of the parameters or a format string, not empty; got {alt!r}")
         if caption is not None and not (isinstance(caption, str) and caption.strip()):
             raise TypeError(f"caption must be a non-empty string or None; got {caption!r}")
+        if integer("budget", budget) < 1:
+            raise ValueError(f"budget must be at least 1 byte; got {budget}")
         if not 1 <= len(sliders) <= 3:
             given = ", ".join(sliders) or "none"
             raise ValueError(f"explore takes one to three sliders as keyword arguments; got {given}")
         for argument, mapping in {"start": start, "labels": labels}.items():
+            if not isinstance(mapping, Mapping):
+                raise TypeError(f"{argument} must be a mapping from the names of sliders; got {mapping!r}")
             if unknown := set(mapping) - set(sliders):
                 raise ValueError(
                     f"{argument} names {sorted(unknown)}, which is not a slider; the sliders are {sorted(sliders)}"

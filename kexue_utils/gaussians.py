@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, is_tensor
+from .arguments import Array, alike, broadcast, finite, held, is_tensor, quiet
 
 __all__ = [
     "bhattacharyya_distance",
@@ -38,6 +38,7 @@ __all__ = [
 # What counts as symmetric and as positive semidefinite, relative to the largest entry and to the largest eigenvalue.
 _ASYMMETRY = 1e-8
 _NEGATIVE = 1e-10
+_ALL_FOUR = "mu_p, sigma_p, mu_q and sigma_q"
 
 
 def kl_divergence(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
@@ -60,8 +61,8 @@ def kl_divergence(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> A
     Raises
     ------
     ValueError
-        If shapes do not fit, a value is not finite, or a covariance is not symmetric (to 1e-8 of its largest entry) or not
-        positive definite.
+        If shapes do not fit, a value is not finite or too large or small, or a covariance is not symmetric (to 1e-8 of its
+        largest entry) or not positive definite.
     TypeError
         If an argument is not real, or is of half precision.
 
@@ -81,11 +82,13 @@ def kl_divergence(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> A
     """
     xp, mu_p, sigma_p, mu_q, sigma_q = _gaussians(mu_p, sigma_p, mu_q, sigma_q)
     factor_p, factor_q = _definite_factor("sigma_p", sigma_p), _definite_factor("sigma_q", sigma_q)
-    M = _solve_lower(factor_q, factor_p)
-    m = xp.diagonal(M, 0, -2, -1)
-    on_diagonal = ((m - 1) * (m + 1) - 2 * xp.log1p(m - 1)).sum(-1)
-    off_diagonal = (xp.tril(M, -1) ** 2).sum((-2, -1))
-    return (_mahalanobis(mu_p - mu_q, factor_q) + off_diagonal + on_diagonal)[()] / 2
+    with quiet():
+        M = _solve_lower(factor_q, factor_p)
+        m = xp.diagonal(M, 0, -2, -1)
+        on_diagonal = ((m - 1) * (m + 1) - 2 * xp.log1p(m - 1)).sum(-1)
+        off_diagonal = (xp.tril(M, -1) ** 2).sum((-2, -1))
+        divergence = (_mahalanobis(mu_p - mu_q, factor_q) + off_diagonal + on_diagonal)[()] / 2
+        return held(_ALL_FOUR, divergence)
 
 
 def bhattacharyya_distance(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
@@ -124,10 +127,13 @@ def bhattacharyya_distance(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Ar
     """
     xp, mu_p, sigma_p, mu_q, sigma_q = _gaussians(mu_p, sigma_p, mu_q, sigma_q)
     factor_p, factor_q = _definite_factor("sigma_p", sigma_p), _definite_factor("sigma_q", sigma_q)
-    factor = _definite_factor("sigma_p + sigma_q", (sigma_p + sigma_q) / 2)
+    with quiet():
+        mean = held("sigma_p and sigma_q", (sigma_p + sigma_q) / 2)
+    factor = _definite_factor("sigma_p + sigma_q", mean)
     log_p, log_q, log_mean = (xp.log(xp.diagonal(L, 0, -2, -1)).sum(-1) for L in (factor_p, factor_q, factor))
     volumes = _not_negative(log_mean - (log_p + log_q) / 2)
-    return (volumes + _mahalanobis(mu_p - mu_q, factor) / 8)[()]
+    with quiet():
+        return held(_ALL_FOUR, (volumes + _mahalanobis(mu_p - mu_q, factor) / 8)[()])
 
 
 def hellinger_squared(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
@@ -183,7 +189,7 @@ def wasserstein2_squared(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Arra
     Raises
     ------
     ValueError
-        If shapes do not fit, a value is not finite, or a covariance is not symmetric (to 1e-8 of its largest entry) or has
+        If shapes do not fit, a value is not finite or too large, or a covariance is not symmetric (to 1e-8 of its largest entry) or has
         an eigenvalue below -1e-10 of its largest (some n * 1e-6 in float32).
     TypeError
         If an argument is not real, or is of half precision.
@@ -206,8 +212,9 @@ def wasserstein2_squared(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Arra
     """
     xp, mu_p, sigma_p, mu_q, sigma_q = _gaussians(mu_p, sigma_p, mu_q, sigma_q)
     sigma_p, sigma_q = _broadcast(xp, sigma_p, sigma_q)
-    apart = _derivatives().Bures.apply(sigma_p, sigma_q) if xp is not np else _bures(xp, sigma_p, sigma_q)
-    return (((mu_p - mu_q) ** 2).sum(-1) + apart)[()]
+    with quiet():
+        apart = _derivatives().Bures.apply(sigma_p, sigma_q) if xp is not np else _bures(xp, sigma_p, sigma_q)
+        return held(_ALL_FOUR, (((mu_p - mu_q) ** 2).sum(-1) + apart)[()])
 
 
 def wasserstein2_distance(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
@@ -285,8 +292,9 @@ def transport_map(sigma_p: Array, sigma_q: Array) -> Any:
     _require_covariance("sigma_q", sigma_q)
     _require_same_n(sigma_p=sigma_p, sigma_q=sigma_q)
     sigma_p, sigma_q = _broadcast(xp, sigma_p, sigma_q)
-    T = _derivatives().Maps.apply(sigma_p, sigma_q)[0] if xp is not np else _maps(xp, sigma_p, sigma_q)[0][0]
-    missed = _largest(T @ sigma_p @ T - sigma_q)
+    with quiet():
+        T = _derivatives().Maps.apply(sigma_p, sigma_q)[0] if xp is not np else _maps(xp, sigma_p, sigma_q)[0][0]
+        missed = _largest(held("sigma_p and sigma_q", T @ sigma_p @ T - sigma_q))
     if bool((missed > _eps(sigma_q) ** 0.4 * _largest(sigma_q)).any()):
         raise ValueError(
             "sigma_p must spread in every direction in which sigma_q does, got a singular one that does not: "
@@ -329,8 +337,9 @@ def sqrtm_psd(sigma: Array) -> Any:
     xp, sigma = _arrays(sigma=sigma)
     _require_covariance("sigma", sigma)
     if xp is not np:
-        return _derivatives().Root.apply(sigma)
-    return _root("sigma", sigma)[0]
+        return held("sigma", _derivatives().Root.apply(sigma))
+    with quiet():
+        return held("sigma", _root("sigma", sigma)[0])
 
 
 def fid_bias(eigenvalues: Array, N: Array) -> Any:
@@ -352,7 +361,7 @@ def fid_bias(eigenvalues: Array, N: Array) -> Any:
     Raises
     ------
     ValueError
-        If an eigenvalue is negative or not finite, or N < 2.
+        If an eigenvalue is negative, not finite or too large, N < 2, or the shapes do not broadcast.
     TypeError
         If an argument is not real.
 
@@ -366,10 +375,12 @@ def fid_bias(eigenvalues: Array, N: Array) -> Any:
         raise ValueError(f"eigenvalues must be at least one number >= 0, got {eigenvalues}")
     if bool((N < 2).any()):
         raise ValueError(f"N must be at least 2, got {N}")
+    broadcast(eigenvalues=eigenvalues.shape[:-1], N=N.shape)
     row, column = eigenvalues[..., None, :], eigenvalues[..., :, None]
-    total = xp.where(row + column > 0, row + column, 1)
-    pairs = (row * column / total).sum((-2, -1)) + eigenvalues.sum(-1) / 2
-    return ((2 * eigenvalues.sum(-1) + pairs) / N)[()]
+    with quiet():
+        total = xp.where(row + column > 0, row + column, 1)
+        pairs = (row * column / total).sum((-2, -1)) + eigenvalues.sum(-1) / 2
+        return held("eigenvalues", ((2 * eigenvalues.sum(-1) + pairs) / N)[()])
 
 
 # Values ------------------------------------------------------------------------------------------------------------
@@ -597,33 +608,15 @@ def _broadcast(xp: ModuleType, sigma_p: Any, sigma_q: Any) -> tuple[Any, Any]:
 
 def _arrays(**arguments: Any) -> tuple[Any, ...]:
     """The library, then the arguments as finite float arrays or tensors of one dtype."""
-    tensors: list[Any] = [x for x in arguments.values() if is_tensor(x)]
-    arrays: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if tensors:
-            torch = sys.modules["torch"]
-            x = value if is_tensor(value) else torch.as_tensor(value, device=tensors[0].device)
-            real, floating = not x.is_complex() and x.dtype != torch.bool, x.is_floating_point()
-        else:
-            x = np.asarray(value)
-            real, floating = x.dtype.kind in "iuf", x.dtype.kind == "f"
-        if not real or (floating and x.dtype.itemsize not in (4, 8)):
-            raise TypeError(f"{name} must be real numbers in single or double precision, got dtype {x.dtype}")
-        arrays[name] = x
-    if tensors:
-        default = torch.get_default_dtype()
-        floats = [x.dtype for x in tensors if x.is_floating_point()]
-        dtype = torch.float64 if torch.float64 in floats else floats[0] if floats else default
-        arrays = {name: x.to(dtype) for name, x in arrays.items()}
-    else:
-        floats = [x.dtype for x in arrays.values() if x.dtype.kind == "f"]
+    xp, *arrays = alike(half=False, **arguments)
+    if xp is np:
+        # integers, numbers and lists take the format of the others, as they do beside tensors
+        floats = [x.dtype for x in arguments.values() if isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "f"]
         dtype = np.result_type(*floats) if floats else np.dtype(float)
-        arrays = {name: x.astype(dtype, copy=False) for name, x in arrays.items()}
-    xp = sys.modules["torch"] if tensors else np
-    for name, x in arrays.items():
-        if not bool(xp.isfinite(x).all()):
-            raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return (xp, *arrays.values())
+        arrays = [x.astype(dtype, copy=False) for x in arrays]
+    else:
+        arrays = [x.to(max((x.dtype for x in arrays), key=lambda dtype: dtype.itemsize)) for x in arrays]
+    return xp, *map(finite, arguments, arrays)
 
 
 def _require_covariance(name: str, sigma: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, floating, integer, is_tensor
+from .arguments import Array, alike, as_numbers, finite, floating, held, integer, is_tensor, number, quiet
 
 __all__ = ["log_elementary_symmetric", "multilabel_softmax", "pairwise_ranking"]
 
@@ -37,7 +37,7 @@ def multilabel_softmax(
     scores : array or tensor, shape (..., n)
         Any real numbers; integers become the library's default float.
     labels : array or tensor, shape (..., n)
-        0 or 1, or probabilities in between. For soft labels alone in their bracket the best score is ``logit(t) / 2``.
+        0 or 1 (or False and True), or probabilities in between. For soft labels alone in their bracket the best score is ``logit(t) / 2``.
     threshold : float, array or tensor, shape (...)
         The score :math:`s_0` that separates wanted from unwanted labels.
     reduction : {"mean", "sum", "none"}
@@ -51,9 +51,10 @@ def multilabel_softmax(
     Raises
     ------
     ValueError
-        If the shapes differ, a score is NaN or infinite, a label lies outside [0, 1], or the reduction is unknown.
+        If the shapes differ, a number is NaN, infinite or too large, a label lies outside [0, 1], the reduction is unknown, or there is
+        no sample to take the mean of.
     TypeError
-        If the scores are not real numbers, or NumPy and torch are mixed.
+        If an argument is not real numbers, or NumPy and torch are mixed.
 
     Notes
     -----
@@ -69,15 +70,18 @@ def multilabel_softmax(
     1.701609
     """
     xp, scores, labels = _scores_and_labels(scores, labels)
-    reduce = _reduction(reduction)
-    threshold = xp.as_tensor(threshold).to(scores) if is_tensor(scores) else np.asarray(threshold, scores.dtype)
+    reduce = _reduction(reduction, scores)
+    _, threshold, _ = alike(threshold=threshold, scores=scores)
+    threshold = finite("threshold", _like(threshold, scores))
     if threshold.shape not in ((), scores.shape[:-1]):
         raise ValueError(
             f"threshold must be one number or have the batch shape {tuple(scores.shape[:-1])} of the scores, got shape {tuple(threshold.shape)}"
         )
-    scores = scores - threshold[..., None]
-    negative, positive = _log(xp, 1 - labels), _log(xp, labels)
-    return reduce(_log_one_plus_sum(xp, scores + negative) + _log_one_plus_sum(xp, positive - scores))
+    with quiet():
+        scores = held("scores and threshold", scores - threshold[..., None])
+        negative, positive = _log(xp, 1 - labels), _log(xp, labels)
+        loss = _log_one_plus_sum(xp, scores + negative) + _log_one_plus_sum(xp, positive - scores)
+        return held("scores", reduce(held("scores", loss)))
 
 
 def pairwise_ranking(
@@ -99,7 +103,7 @@ def pairwise_ranking(
     scores : array or tensor, shape (..., n)
         Any real numbers; integers become the library's default float.
     labels : array or tensor, shape (..., n)
-        0 or 1.
+        0 or 1 (or False and True).
     gamma : float, positive
         How sharply the largest violation is singled out.
     margin : float
@@ -114,10 +118,10 @@ def pairwise_ranking(
     Raises
     ------
     ValueError
-        If the shapes differ, a score is NaN or infinite, a label is neither 0 nor 1, gamma is not positive, margin is not finite, or
-        the reduction is unknown.
+        If the shapes differ, a number is NaN, infinite or too large, a label is neither 0 nor 1, gamma is not positive, the reduction is
+        unknown, or there is no sample to take the mean of.
     TypeError
-        If the scores are not real numbers, or NumPy and torch are mixed.
+        If an argument is not real numbers, or NumPy and torch are mixed.
 
     Notes
     -----
@@ -129,19 +133,21 @@ def pairwise_ranking(
     0.952916
     """
     xp, scores, labels = _scores_and_labels(scores, labels)
-    reduce = _reduction(reduction)
+    reduce = _reduction(reduction, scores)
     if bool(((labels != 0) & (labels != 1)).any()):
         raise ValueError("labels must be 0 or 1 for pairs of labels, got values in between")
-    if not (gamma > 0 and math.isfinite(gamma)):
-        raise ValueError(f"gamma must be positive and finite, got {gamma!r}")
-    if not math.isfinite(margin):
-        raise ValueError(f"margin must be finite, got {margin!r}")
+    gamma, margin = number("gamma", gamma, positive=True), number("margin", margin)
+    with quiet():
+        held("gamma and scores", gamma * scores)
     positive, negative = labels > 0, labels == 0
     no_pair = ~(positive.any(-1) & negative.any(-1))[..., None]
     highest_negative = _logsumexp(xp, xp.where(negative | no_pair, gamma * scores, -math.inf))
     lowest_positive = _logsumexp(xp, xp.where(positive | no_pair, -gamma * scores, -math.inf))
-    loss = _log_one_plus_sum(xp, (gamma * margin + highest_negative + lowest_positive)[..., None])
-    return reduce(xp.where(no_pair[..., 0], 0, loss))  # a sum without terms, whose logarithm has no gradient
+    with quiet():
+        exponent = held("scores, gamma and margin", gamma * margin + highest_negative + lowest_positive)
+        loss = _log_one_plus_sum(xp, exponent[..., None])
+        # a sum without terms, whose logarithm has no gradient
+        return held("scores", reduce(xp.where(no_pair[..., 0], 0, loss)))
 
 
 def log_elementary_symmetric(log_x: Array, k: int) -> Any:
@@ -155,7 +161,7 @@ def log_elementary_symmetric(log_x: Array, k: int) -> Any:
     log_x : array or tensor, shape (..., n)
         Finite: logarithms of positive numbers.
     k : int
-        Highest order, at least 0.
+        Highest order, 0 to 10**6.
 
     Returns
     -------
@@ -164,7 +170,7 @@ def log_elementary_symmetric(log_x: Array, k: int) -> Any:
     Raises
     ------
     ValueError
-        If k is negative, or an entry is NaN or infinite.
+        If k is out of range, or an entry is NaN, infinite or too large.
     TypeError
         If k is not an integer or log_x is not real numbers.
 
@@ -180,17 +186,19 @@ def log_elementary_symmetric(log_x: Array, k: int) -> Any:
     >>> np.exp(log_elementary_symmetric(np.log([1.0, 2.0, 3.0]), 4)).round(12).tolist()
     [1.0, 6.0, 11.0, 6.0, 0.0]
     """
-    k = integer("k", k, least=0)
+    k = integer("k", k, least=0, most=10**6)
     xp, log_x = _finite("log_x", log_x)
     first = log_x[..., :1]
     # Only the orders that exist so far are kept: logaddexp of two minus infinities has no gradient.
     log_z = xp.zeros_like(first)
     for i in range(log_x.shape[-1]):
-        with_it = log_z + log_x[..., i : i + 1]
+        with quiet():
+            with_it = held("log_x", log_z + log_x[..., i : i + 1])
         longer = [log_z[..., :1], xp.logaddexp(log_z[..., 1:], with_it[..., :-1]), with_it[..., -1:]]
         log_z = xp.concatenate(longer, -1)[..., : k + 1]
-    impossible = xp.full_like(log_z[..., :1], -math.inf)
-    return xp.concatenate([log_z, *[impossible] * (k + 1 - log_z.shape[-1])], -1)
+    shape = (*log_z.shape[:-1], k + 1 - log_z.shape[-1])
+    impossible = np.full(shape, -math.inf, log_z.dtype) if xp is np else log_z.new_full(shape, -math.inf)
+    return xp.concatenate([log_z, impossible], -1)
 
 
 # Input, and what NumPy and torch call differently -------------------------------------------------------------------
@@ -201,34 +209,35 @@ def _finite(name: str, x: Any) -> tuple[ModuleType, Any]:
     x, xp = floating(name, x)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"{name} must have shape (..., n) with n at least 1, got {tuple(x.shape)}")
-    if not bool(xp.isfinite(x).all()):
-        raise ValueError(f"{name} must be finite, got {_first(x[~xp.isfinite(x)])}")
-    return xp, x
+    return xp, finite(name, x)
 
 
 def _scores_and_labels(scores: Any, labels: Any) -> tuple[ModuleType, Any, Any]:
     xp, scores = _finite("scores", scores)
-    if is_tensor(scores) != is_tensor(labels) and (is_tensor(labels) or isinstance(labels, np.ndarray)):
-        raise TypeError(f"scores and labels must both be NumPy or both torch, got {type(scores)} and {type(labels)}")
-    labels = xp.as_tensor(labels).to(scores) if is_tensor(scores) else np.asarray(labels, scores.dtype)
+    if is_tensor(labels) or not is_tensor(scores):
+        labels = as_numbers(labels)
+    _, labels, _ = alike(labels=labels, scores=scores)
+    labels = _like(labels, scores)
     if scores.shape != labels.shape:
         raise ValueError(
             f"labels must have the shape of the scores, got {tuple(labels.shape)} for scores of shape {tuple(scores.shape)}"
         )
     outside = ~((labels >= 0) & (labels <= 1))  # also where NaN
     if bool(outside.any()):
-        raise ValueError(f"labels must lie between 0 and 1, got {_first(labels[outside])}")
+        raise ValueError(f"labels must lie between 0 and 1, got {float(labels[outside].reshape(-1)[0])}")
     return xp, scores, labels
 
 
-def _reduction(reduction: str) -> Any:
-    if reduction not in REDUCTIONS:
+def _like(x: Any, scores: Any) -> Any:
+    return x.to(scores) if is_tensor(scores) else x.astype(scores.dtype)
+
+
+def _reduction(reduction: str, scores: Any) -> Any:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    if reduction == "mean" and 0 in scores.shape:
+        raise ValueError(f"scores must have at least one sample for their mean, got shape {tuple(scores.shape)}")
     return {"mean": lambda loss: loss.mean(), "sum": lambda loss: loss.sum(), "none": lambda loss: loss[()]}[reduction]
-
-
-def _first(values: Any) -> float:
-    return float(values.reshape(-1)[0])
 
 
 def _log(xp: ModuleType, t: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import Array, integer, is_tensor, points, reals
+from .arguments import Array, integer, is_tensor, number, points, reals
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -81,11 +81,12 @@ def hub_counts(
     if not 1 <= k < N:
         raise ValueError(f"k must be in 1 <= k < N = {N}, got {k}")
     if metric == "cosine":
-        lengths = (X**2).sum(-1) ** 0.5
-        if bool((lengths == 0).any()):
+        if bool((X == 0).all(-1).any()):
             raise ValueError("X must have nonzero rows for the cosine, got a zero row: it has no direction")
-        X = X / lengths[..., None]
+        X = _in_range(X, -1)
+        X = X / ((X**2).sum(-1) ** 0.5)[..., None]
     elif metric == "l2":
+        X = _in_range(X, (-2, -1))
         X = X - X.mean(-2)[..., None, :]  # the same distances with less rounding
     else:
         raise ValueError(f'metric must be "l2" or "cosine", got {metric!r}')
@@ -117,7 +118,7 @@ def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float
     Raises
     ------
     ValueError
-        If k or v is out of range, an argument is NaN, or the shapes do not broadcast.
+        If k or v is out of range, an argument is not finite, or the shapes do not broadcast.
     TypeError
         If an argument is not real numbers.
 
@@ -134,10 +135,10 @@ def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float
     with needed_by("hub_rate"):
         from scipy import special
 
-    g, N, k, v = reals(finite=False, g=g, N=N, k=k, v=v)
+    g, N, k, v = reals(finite=True, g=g, N=N, k=k, v=v)
     if not ((k > 0) & (k < N - 1)).all():
         raise ValueError(f"k must be in 0 < k < N - 1, got k = {k} and N = {N}")
-    if not (np.isfinite(v) & (v >= 0)).all():
+    if not (v >= 0).all():
         raise ValueError(f"v must be a finite number >= 0, got {v}")
     z = special.ndtri(k / (N - 1))
     return (N - 1) * special.ndtr((np.sqrt(v + 4) * z - np.sqrt(v) * g) / 2)
@@ -165,7 +166,7 @@ def hub_law(N: int, k: int, v: float) -> HubLaw:
     Parameters
     ----------
     N, k, v : numbers
-        As in `hub_rate`.
+        As in `hub_rate`, with k at most 10**4.
 
     Returns
     -------
@@ -174,6 +175,8 @@ def hub_law(N: int, k: int, v: float) -> HubLaw:
     Raises
     ------
     ValueError
+        As in `hub_rate`, or several numbers in an argument.
+    TypeError
         As in `hub_rate`.
 
     Notes
@@ -186,6 +189,9 @@ def hub_law(N: int, k: int, v: float) -> HubLaw:
     >>> print(f"{law.variance:.7f} {law.skewness:.7f} {law.correlation:.7f} {law.orphans:.7f} {law.top_share:.4f}")
     557.8099949 6.1748605 0.6514380 0.3119575 0.8052
     """
+    N, k, v = (number(name, value) for name, value in (("N", N), ("k", k), ("v", v)))  # type: ignore[assignment]
+    if k > 1e4:
+        raise ValueError(f"k must be at most 10**4, got {k}")
     rate = np.asarray(hub_rate(_G, N, k, v))
     mean = _WEIGHTS @ rate
     spread = _WEIGHTS @ (rate - mean) ** 2
@@ -211,6 +217,14 @@ def _top_share(rate: NDArray[np.float64], mean: float, share: float = 0.2) -> fl
         tail = float(_WEIGHTS @ special.gammainc(m, rate))
         above -= tail
     return (above + tail + (m - 1) * share) / mean
+
+
+def _in_range(X: Any, axes: Any) -> Any:
+    """X, divided by its largest entry along the axes where squares would leave the range of the dtype."""
+    info = (sys.modules["torch"] if is_tensor(X) else np).finfo(X.dtype)
+    largest = abs(X).amax(axes, keepdim=True) if is_tensor(X) else abs(X).max(axes, keepdims=True)
+    far = (largest > float(info.max) ** 0.25) | ((largest < float(info.tiny) ** 0.25) & (largest > 0))
+    return X / (largest * far + ~far)
 
 
 def _counts(X: Any, k: int, chunk: int) -> Any:

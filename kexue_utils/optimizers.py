@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments
-from .arguments import Array
+from .arguments import Array, alike, finite, floating, held, is_tensor, number, quiet, require
 from .extras import needed_by
 
 with needed_by(__name__):
@@ -61,10 +60,10 @@ def exponentiated_gradient_step(theta: Array, grad: Array, lr: float) -> Any:
     >>> print(exponentiated_gradient_step([0.5, 2.0], [1.0, -0.3], 0.2).round(6))
     [0.409365 2.123673]
     """
-    rate = _rate("lr", lr)
+    rate = number("lr", lr, positive=True)
     theta, grad, xp = _pair(theta=theta, grad=grad)
     _positive("theta", theta)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with quiet():
         stepped = theta * xp.exp(-rate * grad)
     if not xp.isfinite(stepped).all():
         raise FloatingPointError("theta overflows in this step: try a smaller learning rate, or clip the gradient")
@@ -86,27 +85,30 @@ def generalized_kl(a: Array, b: Array) -> Any:
 
     Raises
     ------
-    ValueError : a negative or infinite entry, NaN, shapes that differ, or no last axis.
-    TypeError : anything that is not real numbers, or NumPy and torch mixed.
+    ValueError : a negative, infinite or too large entry, NaN, shapes that differ, or no last axis.
+    TypeError : anything that is not real numbers in single or double precision, or NumPy and torch mixed.
 
     Examples
     --------
     >>> print(generalized_kl([0.5, 2.0], [0.5, 2.0]), generalized_kl([1.0, 0.0], [1.0, 3.0]), generalized_kl([1.0], [0.0]))
     0.0 3.0 inf
     """
-    a, b, xp = _pair(a=a, b=b)
+    a, b, xp = _pair(half=False, a=a, b=b)
     if a.ndim == 0:
         raise ValueError("a and b must have a last axis to sum over, got numbers")
     for name, x in (("a", a), ("b", b)):
         _nonnegative(name, x)
-    if xp is torch:
-        terms = torch.special.xlogy(a, a) - torch.special.xlogy(a, b) - a + b
-    else:
-        with needed_by("generalized_kl"):
-            from scipy.special import kl_div
+    with quiet():
+        if xp is torch:
+            terms = torch.special.xlogy(a, a) - torch.special.xlogy(a, b) - a + b
+        else:
+            with needed_by("generalized_kl"):
+                from scipy.special import kl_div
 
-        terms = kl_div(a, b)
-    return terms.sum(-1)
+            terms = kl_div(a, b)
+        total = terms.sum(-1)
+    held("a and b", xp.where(((a > 0) & (b == 0)).any(-1), 0, total))
+    return total
 
 
 class _Checked(torch.optim.Optimizer):
@@ -123,7 +125,7 @@ class _Checked(torch.optim.Optimizer):
         super().add_param_group(param_group)
 
     def _check(self, settings: dict[str, Any]) -> None:
-        _rate("lr", settings["lr"])
+        number("lr", settings["lr"], positive=True)
 
     def _with_gradients(self, group: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:
         for p in group["params"]:
@@ -182,7 +184,7 @@ class ExponentiatedGradient(_Checked):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
         for p in self.param_groups[-1]["params"]:
-            _positive("params", arguments.floating("params", p.detach())[0])
+            _positive("params", floating("params", p.detach())[0])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -253,8 +255,8 @@ class HypergradientGains(_Checked):
 
     def _check(self, settings: dict[str, Any]) -> None:
         super()._check(settings)
-        _rate("gamma", settings["gamma"], or_zero=True)
-        if settings["rule"] not in RULES:
+        number("gamma", settings["gamma"], least=0)
+        if not isinstance(settings["rule"], str) or settings["rule"] not in RULES:
             raise ValueError(f"rule must be one of {', '.join(RULES)}, got {settings['rule']!r}")
 
     def gains(self) -> list[Tensor]:
@@ -284,34 +286,18 @@ class HypergradientGains(_Checked):
         return loss
 
 
-def _rate(name: str, value: float, or_zero: bool = False) -> float:
-    (number,) = arguments.reals(finite=True, **{name: value})
-    if number.ndim:
-        raise ValueError(f"{name} must be one number, got shape {number.shape}")
-    valid = number >= 0 if or_zero else number > 0
-    arguments.require(name, number, np.asarray(valid), "at least 0" if or_zero else "positive")
-    return float(number)
-
-
-def _pair(**pair: Any) -> tuple[Any, Any, Any]:
+def _pair(half: bool = True, **pair: Any) -> tuple[Any, Any, Any]:
     """Two floating-point arrays or tensors of one shape, and their library."""
-    (first, x), (second, y) = pair.items()
-    if arguments.is_tensor(x) != arguments.is_tensor(y):
-        raise TypeError(
-            f"{first} and {second} must be both NumPy or both torch, got {type(x).__name__} and {type(y).__name__}"
-        )
-    (a, xp), (b, _) = arguments.floating(first, x), arguments.floating(second, y)
+    xp, a, b = alike(half=half, **pair)
+    first, second = pair
     if a.shape != b.shape:
         raise ValueError(f"{first} and {second} must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
-    for name, array in ((first, a), (second, b)):
-        if xp.isnan(array).any():
-            raise ValueError(f"{name} must be numbers, not NaN")
-    return a, b, xp
+    return finite(first, a), finite(second, b), xp
 
 
 def _nonnegative(name: str, x: Any) -> None:
-    array = x.detach().cpu().double().numpy() if arguments.is_tensor(x) else np.asarray(x, np.float64)
-    arguments.require(name, array, (array >= 0) & (array < np.inf), "finite and not negative")
+    x = x.detach() if is_tensor(x) else x
+    require(name, x, (x >= 0) & (x < np.inf), "finite and not negative")
 
 
 def _positive(name: str, x: Any) -> None:
@@ -323,7 +309,11 @@ def _positive(name: str, x: Any) -> None:
 
 
 def _all_finite(what: str, tensors: list[Tensor]) -> None:
-    if not all(bool(torch.isfinite(x).all()) for x in tensors):
+    # One answer for all tensors of a device, so that a step waits for each GPU once.
+    answers: dict[Any, list[Tensor]] = {}
+    for x in tensors:
+        answers.setdefault(x.device, []).append(torch.isfinite(x).all())
+    if not all(bool(torch.stack(answer).all()) for answer in answers.values()):
         raise FloatingPointError(
             f"{what} becomes infinite or NaN in this step. Try a smaller learning rate or gamma, or clip the gradients"
         )

@@ -19,7 +19,7 @@ def rogers_ramanujan(q: Any, levels: int) -> Any:
     Parameters
     ----------
     q : number or array_like of any shape, between 0 and 1; or an mpmath number, for more digits.
-    levels : m >= 0; level 0 is the numerator alone.
+    levels : m, 0 to 10**5; level 0 is the numerator alone.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def rogers_ramanujan(q: Any, levels: int) -> Any:
     Raises
     ------
     TypeError : q that is not real numbers, or a torch tensor; levels that are not an integer.
-    ValueError : q outside of 0 < q < 1, NaN, or a negative number of levels.
+    ValueError : q outside of 0 < q < 1, NaN, or levels out of range.
 
     References
     ----------
@@ -40,7 +40,7 @@ def rogers_ramanujan(q: Any, levels: int) -> Any:
     >>> round(float(rogers_ramanujan(math.exp(-2 * math.pi), 4)), 12)
     0.28407904384
     """
-    levels = integer("levels", levels, least=0)
+    levels = integer("levels", levels, least=0, most=10**5)
     if isinstance(q, mpmath.mpf):
         if not 0 < q < 1:
             raise ValueError(f"q must be between 0 and 1, got {q}")

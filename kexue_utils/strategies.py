@@ -27,11 +27,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 import sympy as sp
 from sympy.calculus.util import continuous_domain
 from sympy.core.relational import Relational
+
+__all__ = [
+    "DEFAULT",
+    "Strategy",
+    "cases",
+    "gamma",
+    "polynomial",
+    "powers",
+    "products",
+    "simplify",
+    "sums",
+    "trigonometric",
+]
 
 Strategy = Callable[[sp.Expr], sp.Expr]
 
@@ -39,12 +52,26 @@ UNEVALUATED = (sp.Integral, sp.Sum, sp.Product, sp.Limit)
 STEPS = (sp.Piecewise, sp.Abs, sp.sign, sp.Max, sp.Min, sp.floor, sp.ceiling, sp.frac, sp.Mod, sp.Heaviside, sp.arg)
 
 
+def _of_expressions(strategy: Strategy) -> Strategy:
+    """The strategy after a check that it is given an expression."""
+
+    @wraps(strategy)
+    def checked(d: sp.Expr) -> sp.Expr:
+        if not isinstance(d, sp.Expr):
+            raise TypeError(f"d: a SymPy expression expected, {d!r} given")
+        return strategy(d)
+
+    return checked
+
+
+@_of_expressions
 def polynomial(d: sp.Expr) -> sp.Expr:
     """Multiply out, then bring over a common denominator and cancel."""
     expanded = sp.expand(d)
     return expanded if expanded == 0 else sp.cancel(sp.together(expanded))
 
 
+@_of_expressions
 def cases(d: sp.Expr) -> sp.Expr:
     """Absolute values, signs, maxima and minima case by case."""
     if not d.has(*STEPS):
@@ -52,6 +79,7 @@ def cases(d: sp.Expr) -> sp.Expr:
     return sp.simplify(sp.piecewise_fold(d.rewrite(sp.Piecewise)))
 
 
+@_of_expressions
 def trigonometric(d: sp.Expr) -> sp.Expr:
     """Addition theorems and Pythagoras; failing that, complex exponentials."""
     if not d.has(sp.functions.elementary.trigonometric.TrigonometricFunction, sp.exp, sp.sinh, sp.cosh, sp.tanh):
@@ -65,6 +93,7 @@ def _with_exponentials(d: sp.Expr) -> sp.Expr:
     return expanded if expanded == 0 else sp.expand(sp.powsimp(sp.expand(sp.numer(sp.together(expanded)))))
 
 
+@_of_expressions
 def powers(d: sp.Expr) -> sp.Expr:
     """Powers with symbolic exponents: divide by one term, so that the common power goes; logarithms expanded or exponentiated."""
     if d.has(sp.log) and d.is_extended_real:
@@ -77,6 +106,7 @@ def powers(d: sp.Expr) -> sp.Expr:
     return trigonometric(ratio) if ratio != 0 else ratio
 
 
+@_of_expressions
 def gamma(d: sp.Expr) -> sp.Expr:
     """Recurrence and reflection of the Gamma function, after dividing by one term of the difference."""
     if d.has(sp.polygamma, sp.loggamma):
@@ -112,11 +142,13 @@ def _over_first_term(d: sp.Expr, tidy: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
     return d if d == 0 else sp.expand(sum(tidy(term / terms[0]) for term in terms))
 
 
+@_of_expressions
 def simplify(d: sp.Expr) -> sp.Expr:
     """SymPy's `simplify`."""
     return sp.simplify(d)
 
 
+@_of_expressions
 def sums(d: sp.Expr) -> sp.Expr:
     """Finite sums of any length by the distributive law: one sum for each term, taken apart where its indices do not meet.
 
@@ -191,6 +223,7 @@ def _in_standard_order(summand: sp.Expr, limits: list[tuple]) -> sp.Sum:
     return min(orders, key=str)
 
 
+@_of_expressions
 def products(d: sp.Expr) -> sp.Expr:
     """Finite products over any window of indices: the window moved to 1, 2, ..., and one product for each factor and its integer power.
 

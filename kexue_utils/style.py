@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .arguments import integer, number
 from .extras import needed_by
 
 with needed_by(__name__):
@@ -120,6 +121,11 @@ def figure(
     axes : matplotlib.axes.Axes or numpy.ndarray of Axes
         One ``Axes`` for a 1 by 1 grid, else an array as from ``plt.subplots``.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If rows or columns is not an integer from 1 to 100, or height or width not a number of inches between 0 and 20.
+
     Examples
     --------
     >>> fig, ax = figure(height=3)
@@ -127,8 +133,9 @@ def figure(
     [6.0, 3.0]
     >>> plt.close(fig)
     """
-    if not (0 < height < 20 and 0 < width < 20):
+    if not (0 < number("height", height) < 20 and 0 < number("width", width) < 20):
         raise ValueError(f"height and width are inches between 0 and 20; got height={height}, width={width}")
+    rows, columns = integer("rows", rows, 1, 100), integer("columns", columns, 1, 100)
     return plt.subplots(rows, columns, figsize=(width, height), **subplots)
 
 
@@ -152,6 +159,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str | 
     ------
     ValueError
         If a row or `align` is not as long as the header, or a cell contains ``|``, which would end it (write ``\\lvert``).
+    TypeError
+        If header or a row is not a list, or a cell of the header or align not a string.
 
     Examples
     --------
@@ -164,11 +173,19 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str | 
     with needed_by("table"):
         from IPython.display import Markdown
 
+    if not isinstance(header, list | tuple) or not header or not all(isinstance(name, str) for name in header):
+        raise TypeError(f"header must be a list of strings, got {header!r}")
+    if isinstance(rows, str) or not isinstance(rows, Iterable):
+        raise TypeError(f"rows must be lists of cells, got {rows!r}")
     align = "l" + "r" * (len(header) - 1) if align is None else align
+    if not isinstance(align, str):
+        raise TypeError(f"align must be a string, got {align!r}")
     if len(align) != len(header) or not set(align) <= set("lcr"):
         raise ValueError(f"align must be {len(header)} letters out of l, c, r, got {align!r}")
     lines = [header, *rows]
     for cells in lines:
+        if isinstance(cells, str) or not hasattr(cells, "__len__"):
+            raise TypeError(f"rows must be lists of cells, got {cells!r}")
         if len(cells) != len(header):
             raise ValueError(f"rows must have {len(header)} cells like the header, got {len(cells)}: {cells}")
         if any("|" in str(cell) for cell in cells):

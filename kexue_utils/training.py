@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import integer, is_tensor
+from .arguments import integer, is_tensor, place
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def generator(seed: int, on: torch.device | str | None = None) -> torch.Generato
     Raises
     ------
     ValueError, TypeError
-        If the seed is out of range, or not an integer.
+        If the seed is out of range or not an integer, or `on` is no device.
     ImportError
         If PyTorch is not installed.
 
@@ -111,7 +111,7 @@ def generator(seed: int, on: torch.device | str | None = None) -> torch.Generato
     True
     """
     torch = _torch("generator")
-    return torch.Generator(device() if on is None else on).manual_seed(_checked_seed(seed))
+    return torch.Generator(device() if on is None else place("on", on)).manual_seed(_checked_seed(seed))
 
 
 def seed_all(seed: int) -> None:
@@ -205,6 +205,8 @@ def data_parallel(model: torch.nn.Module) -> torch.nn.Module:
 
     Raises
     ------
+    TypeError
+        If model is none.
     ImportError
         If PyTorch is not installed.
 
@@ -222,6 +224,8 @@ def data_parallel(model: torch.nn.Module) -> torch.nn.Module:
     True
     """
     torch = _torch("data_parallel")
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if "WORLD_SIZE" not in os.environ:
         return model
     if not torch.distributed.is_initialized():
@@ -252,7 +256,9 @@ def share(batch: torch.Tensor, dim: int = 0) -> torch.Tensor:
     Raises
     ------
     ValueError
-        If the size of the batch is not a multiple of the number of processes.
+        If the size of the batch is not a multiple of the number of processes, or it has no such dimension.
+    TypeError
+        If batch is no tensor, or dim not an integer.
 
     Examples
     --------
@@ -260,6 +266,10 @@ def share(batch: torch.Tensor, dim: int = 0) -> torch.Tensor:
     >>> share(torch.arange(6))
     tensor([0, 1, 2, 3, 4, 5])
     """
+    if not is_tensor(batch):
+        raise TypeError(f"batch must be a tensor, got {type(batch).__name__}")
+    if not -batch.ndim <= integer("dim", dim) < batch.ndim:
+        raise ValueError(f"dim must be a dimension of the batch, of shape {tuple(batch.shape)}, got {dim}")
     rank, processes = _rank()
     size = batch.shape[dim]
     if size % processes:
@@ -314,7 +324,7 @@ def fit(
         If steps < 1, if a scheduler comes without optimizer, if losses differ in shape, if keep comes without a name that
         can name a file, or if the checkpoint of that name cannot be read or belongs to another run.
     TypeError
-        If steps is not an integer, if a loss is not numeric (None: the step forgot to return it), if it is not a
+        If step, steps, optimizer, scheduler, name or keep is not what is said above, if a loss is not numeric (None: the step forgot to return it), if it is not a
         single torch loss where an optimizer minimises it, or if keep lists something that it cannot keep.
 
     Notes
@@ -339,6 +349,15 @@ def fit(
     ([18.0, 4.5, 1.125], [3.0, 3.0])
     """
     steps = integer("steps", steps, least=1)
+    if not callable(step):
+        raise TypeError(f"step must be a function, got {step!r}")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, got {name!r}")
+    for argument, part, has in (("optimizer", optimizer, "zero_grad"), ("scheduler", scheduler, "step")):
+        if part is not None and not hasattr(part, has):
+            raise TypeError(f"{argument} must be one of torch.optim, got {type(part).__name__}")
+    if keep is not None and (isinstance(keep, str) or not hasattr(keep, "__iter__")):
+        raise TypeError(f"keep must be a sequence, got {keep!r}")
     if scheduler is not None and optimizer is None:
         raise ValueError("scheduler needs the optimizer whose learning rate it sets, got optimizer=None")
     checkpoint = None if keep is None else _Checkpoint(name, steps, optimizer, scheduler, keep)

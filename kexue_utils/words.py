@@ -54,7 +54,9 @@ class Letter(sp.Symbol):
     is_commutative = False
 
     def __new__(cls, name: str, structure: str = "general") -> Letter:
-        if structure not in STRUCTURES:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"name: a string expected, {name!r} given")
+        if not isinstance(structure, str) or structure not in STRUCTURES:
             raise ValueError(f"structure: {structure!r} given, one of {', '.join(STRUCTURES)} expected")
         letter = sp.Symbol.__xnew__(cls, name, commutative=False)
         letter.structure = structure
@@ -90,6 +92,11 @@ def letters(names: str, structure: str = "general") -> Letter | tuple[Letter, ..
         ``standard``: a random column whose mean over `Mean` is 0 and whose covariance is the identity. Different standard columns
         are uncorrelated.
 
+    Raises
+    ------
+    TypeError : names that are not a string.
+    ValueError : no name, or an unknown structure.
+
     Examples
     --------
     >>> A, B = letters("A B")
@@ -99,6 +106,8 @@ def letters(names: str, structure: str = "general") -> Letter | tuple[Letter, ..
     >>> Tr(A * B - B * A).doit()
     0
     """
+    if not isinstance(names, str):
+        raise TypeError(f"names: a string expected, {names!r} given")
     made = tuple(Letter(name, structure) for name in names.split())
     if not made:
         raise ValueError(f"names: at least one name expected, {names!r} given")
@@ -130,8 +139,10 @@ def transpose(e: sp.Expr) -> sp.Expr:
 
     Raises
     ------
-    TypeError : a function of letters whose transpose is not known.
+    TypeError : no expression, or a function of letters whose transpose is not known.
     """
+    if not isinstance(e, sp.Expr):
+        raise TypeError(f"e: an expression in letters expected, {e!r} given")
     if e.is_commutative:
         return e
     if isinstance(e, Letter):
@@ -154,6 +165,11 @@ class _OfLetters(sp.Function):
 
     nargs = 1
     latex = ""
+
+    def __new__(cls, e: sp.Expr, **options: Any) -> _OfLetters:
+        if not isinstance(e, sp.Expr | int):
+            raise TypeError(f"e: an expression in letters expected, {e!r} given")
+        return super().__new__(cls, e, **options)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = rf"{self.latex}\left({printer._print(self.args[0])}\right)"

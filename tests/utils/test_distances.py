@@ -92,7 +92,7 @@ def test_torch_agrees_and_has_a_gradient():
         (lambda: energy_distance([[1.0], [2.0]], [[1.0, 2.0]] * 2), ValueError, "same dimension"),
         (lambda: energy_distance([[1.0], [math.nan]], [[1.0], [2.0]]), ValueError, "x must be finite"),
         (lambda: energy_distance(torch.tensor([[1.0], [math.inf]]), torch.ones(2, 1)), ValueError, "x must be finite"),
-        (lambda: energy_distance(torch.ones(2, 1), np.ones((2, 1))), TypeError, "both be NumPy or both torch"),
+        (lambda: energy_distance(torch.ones(2, 1), np.ones((2, 1))), TypeError, "all NumPy or all torch"),
         (lambda: energy_distance([["a"], ["b"]], [[1.0], [2.0]]), TypeError, "x must be real"),
     ],
 )

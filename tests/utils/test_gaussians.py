@@ -473,8 +473,8 @@ def test_torch_agrees_with_numpy_and_keeps_dtype(distance):
     single = distance(*to_torch(case, torch.float32))
     assert single.dtype == torch.float32
     assert single.numpy() == relative(distance(*case), 1e-4)
-    mixed = distance(case[0].tolist(), torch.tensor(case[1]), case[2], case[3])
-    assert mixed.dtype == torch.float64
+    with_lists = distance(case[0].tolist(), torch.tensor(case[1]), case[2].tolist(), torch.tensor(case[3]))
+    assert with_lists.dtype == torch.float64
 
 
 def test_hard_and_easy_pairs_share_a_batch():
@@ -591,7 +591,7 @@ def test_bad_values_are_named(call, message):
     ],
 )
 def test_bad_types_are_named(call):
-    with pytest.raises(TypeError, match="sigma must be real numbers in single or double precision, got dtype"):
+    with pytest.raises(TypeError, match="sigma must be real numbers.*, got dtype"):
         call()
 
 

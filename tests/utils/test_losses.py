@@ -262,7 +262,7 @@ def test_no_digits_are_lost_where_newton_loses_all(seed):
         (lambda: multilabel_softmax(np.array(1.0), 1), ValueError, "scores must have shape"),
         (lambda: multilabel_softmax(S, TWO, reduction="max"), ValueError, "reduction must be one of"),
         (lambda: multilabel_softmax(S, TWO, threshold=np.zeros(3)), ValueError, "threshold must be one number"),
-        (lambda: multilabel_softmax(S, torch.tensor(TWO)), TypeError, "both be NumPy or both torch"),
+        (lambda: multilabel_softmax(S, torch.tensor(TWO)), TypeError, "all NumPy or all torch"),
         (lambda: pairwise_ranking(S, [0.5, 0, 0, 0, 0]), ValueError, "labels must be 0 or 1"),
         (lambda: pairwise_ranking(S, TWO, gamma=0), ValueError, "gamma must be positive"),
         (lambda: pairwise_ranking(S, TWO, margin=math.inf), ValueError, "margin must be finite"),

@@ -111,12 +111,12 @@ def test_zero_is_absorbing_and_says_so():
     [
         ([-1.0], [0.0], 1.0, ValueError, "theta must be finite and not negative, got -1"),
         ([math.inf], [0.0], 1.0, ValueError, "theta must be finite"),
-        ([1.0], [math.nan], 1.0, ValueError, "grad must be numbers, not NaN"),
+        ([1.0], [math.nan], 1.0, ValueError, "grad must be finite numbers, got nan"),
         ([1.0], [0.0, 1.0], 1.0, ValueError, r"one shape, got \(1,\) and \(2,\)"),
         ([1.0], [0.0], 0.0, ValueError, "lr must be positive, got 0"),
         ([1.0], [0.0], "1", TypeError, "lr must be real"),
         ([1.0 + 1j], [0.0], 1.0, TypeError, "theta must be real"),
-        ([1.0], torch.zeros(1), 1.0, TypeError, "both NumPy or both torch"),
+        (np.ones(1), torch.zeros(1), 1.0, TypeError, "all NumPy or all torch"),
         ([1.0], [-800.0], 1.0, FloatingPointError, "overflows"),
     ],
 )
