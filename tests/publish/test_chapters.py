@@ -7,13 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 from pybtex.database import parse_file, parse_string
+from sphinx.errors import ExtensionError
 
-from kexue_publish.chapters import bibtex_of_original, by_part, read_chapters
+from kexue_publish.chapters import bibtex_of_original, by_part, chapters_of, read_chapters
 
 ROOT = Path(__file__).parents[2]
 PARTS = {
@@ -88,6 +90,11 @@ def test_a_wrong_entry_is_named(tmp_path, spoiled, message):
     path = write_list(tmp_path / "chapters.yml", GUIDE, WRITTEN | spoiled)
     with pytest.raises(ValueError, match=message):
         read_chapters(path)
+
+
+def test_a_build_without_a_readable_list_says_so(tmp_path):
+    with pytest.raises(ExtensionError, match=r"cannot read the list of chapters: .*chapters\.yml"):
+        chapters_of(SimpleNamespace(srcdir=tmp_path))
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------

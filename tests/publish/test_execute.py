@@ -168,6 +168,8 @@ def test_unreadable_chapters_are_named_in_one_line_each(book: Book) -> None:
     book.chapter("gone", "1")
     (book.folder / "book/gone.md").unlink()
     book.write("book/header.md", "---\nfile_format: mystnb\nkernelspec: [\n---\n\n```{code-cell}\n1\n```\n")
+    book.write("book/latin.md", "")
+    (book.folder / "book/latin.md").write_bytes("Caf\u00e9".encode("latin-1"))
     book.chapter("good", "1")  # also puts the page with the bad header into the table of contents
     toc = (book.folder / "_toc.yml").read_text("utf8")
     book.write("_toc.yml", f"{toc}  - file: book/gone\n")
@@ -176,8 +178,16 @@ def test_unreadable_chapters_are_named_in_one_line_each(book: Book) -> None:
     assert chapters["code"].message == "book/code.md:11: invalid syntax in line 2 of this cell: x = = 1"
     assert chapters["gone"].message == "book/gone.md: _toc.yml names it, but there is no such file"
     assert chapters["header"].message.startswith("book/header.md:3: the YAML header cannot be read: ")
+    assert chapters["latin"].message.startswith("book/latin.md: cannot be read as a notebook: 'utf-8' codec")
     assert all("\n" not in chapter.message for chapter in chapters.values())
     assert book.runs() == ["good"]
+
+
+def test_a_chapter_that_takes_its_kernel_down_is_explained(book: Book) -> None:
+    book.chapter("fatal", "import os\nos._exit(1)")
+    message = book.execute()["fatal"].message
+    assert message.startswith("book/fatal.md:11: DeadKernelError: Kernel died")
+    assert "    | os._exit(1)" in message
 
 
 def test_a_chapter_that_does_not_end_is_stopped(book: Book) -> None:

@@ -203,6 +203,17 @@ def test_a_page_over_budget_is_a_warning_that_names_page_and_sizes(tmp_path, thi
     assert bool(complaint) == heavy, said
 
 
+def test_a_caption_of_two_paragraphs_is_refused(tmp_path):
+    output = nbformat.v4.new_output("display_data", {MIME: a_figure_of([1]) | {"caption": "One.\n\nTwo."}})
+    cells = [nbformat.v4.new_markdown_cell("# Page"), nbformat.v4.new_code_cell("...", outputs=[output])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "index.ipynb")
+    tmp_path.joinpath("conf.py").write_text(CONF.replace("force", "off"))
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(tmp_path), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert r"the caption of explore must be one paragraph; got 'One.\n\nTwo.'" in done.stderr
+
+
 # ---- in a browser ------------------------------------------------------------------------------------------------------
 
 

@@ -341,6 +341,17 @@ def test_ledger_page_leads_to_the_graph_of_each_chapter(good):
         assert good.page(page.removesuffix(".html")).find(id=name).find(class_="kx-graph")
 
 
+def test_a_book_without_equations_says_so(tiny_book):
+    book = tiny_book(ledger=LEDGER, plain="# Plain\n\n```{ledger-graph}\n```\n")
+    status, warnings, _ = book.build("-W", "--keep-going")
+    assert (status, warnings) == (0, [])
+    ledger = words(book.page("ledger"))
+    assert ledger.count("No labelled equation in the book yet.") == 2  # in place of the counts and of the table
+    assert "No equation rests on another one yet." in ledger
+    assert "No equation of this chapter rests on another one." in words(book.page("plain"))
+    assert book.ledger() == {"equations": [], "counts": {}}
+
+
 def test_nothing_changed_means_nothing_is_written_again(good):
     status, warnings, said = good.build()
     assert (status, warnings) == (0, [])
@@ -475,6 +486,14 @@ def test_an_unchecked_equation_says_so_on_its_page(broken):
 def test_malformed_records_are_named(fields, problem):
     assert schema_problem(record("proved", "eq-a")) is None
     assert problem in schema_problem(record("proved", "eq-a") | fields)
+
+
+def test_a_record_that_is_none_or_lacks_a_field_is_named():
+    assert schema_problem([]) == "list instead of a JSON object"
+    without = record("proved", "eq-a")
+    del without["method"]
+    assert schema_problem(without) == "field 'method' is missing"
+    assert schema_problem(record("proved", "eq-a", seed=True)) == "field 'seed' is True"
 
 
 def test_every_kind_can_be_told_without_colour():
