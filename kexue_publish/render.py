@@ -47,6 +47,9 @@ def render(source: Path) -> int:
             if old.exists():
                 shutil.rmtree(old)
     mark.touch()
+    # Extensions copy their files after the pages are written, and Sphinx names in a page the checksum of a file that is there
+    # already: without this, the second build would write other pages than the first.
+    shutil.rmtree(site / "_static", ignore_errors=True)
     for builder in BUILDERS:
         call = "from jupyter_book.cli.main import main; main()"  # as its script, whose Python may be another one
         options = ("-W", "-n", "--keep-going", "-q", "--builder", *builder)

@@ -43,10 +43,12 @@ def trouble(said: BaseException | str, folder: Path) -> str | None:
     text = said if isinstance(said, str) else " ".join(_chain(said))
     found = [(int(match[1]), match[2]) for match in RAISED.finditer(text)]
     found += [(number, None) for words, number in DATABASE.items() if words in text]
+    free = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
+    if not found and free < 1_000_000:  # SQLite and others have many words for it
+        found = [(errno.ENOSPC, None)]
     for number, file in found:
         where = file or str(folder)
         if number in FULL:
-            free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
             return (
                 f"{where} cannot be written ({os.strerror(number)}): a build of the whole book needs {NEEDED / 1e6:.0f} MB, "
                 f"{free / 1e6:.0f} MB are free. Make room and run the same command again: it goes on from there."

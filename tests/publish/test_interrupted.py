@@ -196,16 +196,26 @@ def mounting() -> Iterator[None]:
     yield
 
 
-def run_mounted(book: SmallBook, mount: str, *commands: str) -> list[subprocess.CompletedProcess[str]]:
-    """Run commands of the build, each after this mount."""
-    return [
-        subprocess.run(
-            [*INSIDE, f"{mount}\nexec {sys.executable} -m {command}"],
-            cwd=book.folder,
-            env=os.environ | {"PYTHONPATH": str(book.folder)},
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
-        for command in commands
-    ]
+STEPS = ["execute", "render", "archive _build/html _build/book.zip"]
+READ_ONLY = "mount --bind . .; mount -o remount,ro,bind . .; cd ."
+FULL = "mount -t tmpfs -o size=32k none _build; mkdir _build/html; head -c 20000 /dev/urandom >_build/html/index.html"
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("mount", "said"), [(READ_ONLY, "Read-only file system"), (FULL, "No space left on device")])
+def test_storage_that_takes_no_more_is_explained_in_one_line(
+    book: SmallBook, mounting: None, step: str, mount: str, said: str
+) -> None:
+    book.site.mkdir(parents=True)
+    (book.site / "index.html").touch()
+    done = subprocess.run(
+        [*INSIDE, f'{mount}; cd "$PWD"; exec {sys.executable} -m kexue_publish.{step}'],
+        cwd=book.folder,
+        env=os.environ | {"PYTHONPATH": str(book.folder)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"cannot be written ({said}): " in line
