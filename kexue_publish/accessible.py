@@ -17,4 +17,5 @@ def _mend(app: Sphinx, page: str, template: str, context: dict[str, Any], doctre
 def setup(app: Sphinx) -> dict[str, bool]:
     """Mend each page before it is written."""
     app.connect("html-page-context", _mend)
+    app.add_js_file("accessible.js", loading_method="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

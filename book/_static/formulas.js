@@ -8,10 +8,17 @@
 
   // A formula is no stop for the Tab key, or a page would have hundreds; one that scrolls sideways is, to be scrolled.
   const stops = (formula) => {
+    formula.removeAttribute("tabindex");
     for (const box of formula.querySelectorAll("mjx-container")) {
-      // Not scrollWidth: the hidden MathML for screen readers may be a little wider than what it says.
-      const scrolls = box.querySelector("svg").getBoundingClientRect().width > box.clientWidth + 1;
-      box.tabIndex = scrolls && getComputedStyle(box).overflowX !== "visible" ? 0 : -1; // with -1 the menu opens by a click
+      // Not scrollWidth: the hidden MathML for screen readers may be wider than what it says.
+      const drawn = box.querySelector("svg").getBoundingClientRect().width;
+      const room = formula.matches("div") ? Math.min(box.clientWidth, formula.clientWidth) : box.clientWidth;
+      box.toggleAttribute("data-wide", drawn > room + 1); // makes it scroll: kexue.css
+      box.tabIndex = -1; // the menu of MathJax opens by a click
+      if (drawn <= room + 1) continue;
+      const scrolls = (part) => part.scrollWidth > part.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(part).overflowX);
+      const scroller = [box, formula].find(scrolls);
+      if (scroller) scroller.tabIndex = 0;
     }
   };
 
@@ -22,7 +29,7 @@
     return busy;
   };
 
-  // Also tells when something folded away is shown: then it comes into view.
+  // What is near the screen goes first, also where something is unfolded.
   const seen = new IntersectionObserver((entries) => {
     layOut(entries.filter((entry) => entry.isIntersecting).map((entry) => entry.target));
   }, { rootMargin: "300px 0px" });
@@ -34,13 +41,19 @@
 
   const shown = (formula) => (formula.checkVisibility ? formula.checkVisibility() : formula.getClientRects().length > 0);
 
-  const rest = async () => {
-    for (;;) {
-      const next = [...waiting].filter(shown).slice(0, 12);
-      if (!next.length) return busy;
-      await layOut(next);
-      await idle();
-    }
+  let resting = null;
+  const rest = () => {
+    resting ??= (async () => {
+      for (;;) {
+        const next = [...waiting].filter(shown).slice(0, 12);
+        if (!next.length) break;
+        await layOut(next);
+        await idle();
+      }
+      resting = null;
+      return busy;
+    })();
+    return resting;
   };
 
   const add = (part) => {
@@ -60,10 +73,12 @@
       await layOut(screen);
       add(document);
       await idle();
-      return rest();
+      await rest();
+      // Whatever is unfolded or added makes the text longer.
+      new ResizeObserver(() => rest()).observe(document.querySelector(".bd-article") ?? document.body);
     },
   };
-  document.addEventListener("kx-added", ({ target }) => { if (window.MathJax.typesetPromise) add(target); });
+  document.addEventListener("kx-added", ({ target }) => { if (window.MathJax.typesetPromise) add(target); }); // else pageReady will
   addEventListener("beforeprint", () => {
     try { MathJax.typeset([...waiting].filter(shown)); } catch { /* what is not there yet prints as it was written */ }
   });

@@ -19,6 +19,7 @@ CHAPTERS = [path for path in PAGES if parsed(path).select(".kx-badge")]
 
 OPEN_BADGES = "document.querySelectorAll('details.kx-badge').forEach((badge) => { badge.open = true; })"
 FILLED = "() => !document.querySelector('.kx-badge + .kx-panel:not([role])')"
+NOTHING_RAW = "() => ![...document.querySelectorAll('.math:not(:has(mjx-container))')].some((formula) => formula.checkVisibility())"
 # The drawings of formulas are hidden from assistive technology, and of their thousands of strokes axe has nothing to say.
 WITHOUT_STROKES = "document.querySelectorAll('mjx-container > svg').forEach((drawing) => drawing.replaceChildren())"
 # Without preload: axe would fetch the style sheets, which a page opened from a folder may not.
@@ -38,6 +39,7 @@ def violations(page: Page, *without: str) -> list[str]:
 def test_no_rule_of_wcag_a_or_aa_is_broken(opened):
     page = opened[0]
     page.emulate_media(reduced_motion="reduce")
+    page.wait_for_function(NOTHING_RAW)
     # Colours are looked at below, where everything is open.
     assert violations(page, "color-contrast") == []
     page.evaluate(UNFOLD)
@@ -57,7 +59,7 @@ def test_no_rule_is_broken_on_the_pages_that_sphinx_makes(visit, path, scheme):
 def test_a_broken_rule_would_be_found(visit):
     with visit("book/bibliography.html") as page:
         page.evaluate("document.querySelector('.bd-article').append(document.createElement('button'))")
-        assert [found.partition(":")[0] for found in violations(page, "color-contrast")] == ["button-name"]
+        assert "button-name" in [found.partition(":")[0] for found in violations(page, "color-contrast")]
 
 
 # --- the keyboard -----------------------------------------------------------------------------------------------------
@@ -104,11 +106,17 @@ def test_some_page_has_each_kind_of_control(kind):
 def test_formulas_are_no_stops_for_the_tab_key_unless_they_scroll(opened):
     page = opened[0]
     idle = page.evaluate(
-        """[...document.querySelectorAll("mjx-container")].filter((box) =>
+        """[...document.querySelectorAll("mjx-container, .math")].filter((box) =>
             box.tabIndex === 0 && box.scrollWidth <= box.clientWidth).length"""
     )
     assert idle == 0
-    assert page.evaluate("[...document.querySelectorAll('mjx-container')].every((box) => box.hasAttribute('tabindex'))")
+    assert page.evaluate(
+        """[...document.querySelectorAll("mjx-container")].filter((box) => box.checkVisibility()).every((box) => {
+            const formula = box.closest(".math");
+            const room = formula.matches("div") ? Math.min(box.clientWidth, formula.clientWidth) : box.clientWidth;
+            return box.querySelector("svg").getBoundingClientRect().width <= room + 1 || formula.tabIndex === 0 || box.tabIndex === 0;
+        })"""
+    ), "a formula that is too wide cannot be scrolled by keyboard"
 
 
 # --- words in place of pictures and formulas --------------------------------------------------------------------------
