@@ -62,14 +62,14 @@ render: .venv/installed
 	$(BIN)/python -m kexue_publish.execute
 	$(BIN)/python -m kexue_publish.render
 
-# Every file has the hash that requirements.lock says, except torch: its builds differ from index to index. Our own two
+# Every file has the hash that requirements.lock says, except torch and the CUDA that its GPU build brings along: its builds
+# differ from index to index. Our own two
 # packages are built with the setuptools that is there then: pip would otherwise fetch one without a hash.
 .venv/installed: requirements.txt requirements.lock pyproject.toml kexue_publish/pyproject.toml | check-python
 	@echo "Setting up .venv (about 1.8 GB, a few minutes with a good connection)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --no-deps $$(grep '^torch==' requirements.txt) \
-	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1)
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install $$(grep '^torch==' requirements.txt) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1)
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e . -e ./kexue_publish
 	@touch $@
 
