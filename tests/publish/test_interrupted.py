@@ -131,8 +131,8 @@ def test_what_a_killed_make_leaves_running_keeps_the_lock_and_the_next_build_wai
     build = book.start()
     orphan = kernels_of(build)[0].parent()
     os.kill(build.pid, signal.SIGKILL)
-    build.wait()
     said = book.build()
+    build.communicate()
     assert not orphan.is_running()
     assert f"Another build is running in {book.folder}: waiting until it ends." in said
     assert "0 executed, 3 cached" in said, "its chapters are there"
@@ -176,8 +176,8 @@ def test_after_a_kill_at_any_moment_the_next_build_gives_the_same_site(
     build = book.start()
     time.sleep(random.Random(seed).uniform(0, took))
     (os.kill if alone else os.killpg)(build.pid, signal.SIGKILL)
-    build.wait()
     book.build()
+    build.communicate()
     assert_same_site(book, undisturbed)
 
 
