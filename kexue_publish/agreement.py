@@ -14,7 +14,7 @@ Both are LaTeX: the displayed one is written by hand, the checked one comes from
 ==============  ======================================================================================
 
 A page explains notation that only it has in its front matter, as `notation`: displayed LaTeX to LaTeX that can be read, with ``#1`` for
-an argument, or to the kind of a name, as ``\text{integer positive}``.
+an argument, or to the kind of a name, as ``\text{integer positive}, n > 2`` (also ``sequence``: any numbers ``x_i``).
 
     .venv/bin/python -m kexue_publish.agreement [chapter]     verdict of every equation of the built book, and why
 """
@@ -29,7 +29,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,8 @@ class Link:
     right: Node | None
     why: str = ""
     decimals: Any = None  # how far a printed decimal number on one side may be off
+    order: Node | None = None  # of the remainder that is left out on the right: what stands in O(...)
+    same: bool = False  # both sides read alike, so that nothing is said
 
 
 def notation_of(source: str) -> dict[str, str]:
@@ -274,10 +276,16 @@ def _tolerance(*nodes: Node) -> Any:
     return ROUGH if any(node.rough for node in nodes) else TOLERANCE
 
 
+def _count(tolerance: Any) -> int:
+    """How many points are tried: fewer where a value takes long."""
+    return {TOLERANCE: POINTS, ROUGH: 2}.get(tolerance, 1)
+
+
 # ---------------------------------------------------------------- what is displayed
 
 
 ENVIRONMENTS = ("aligned", "gathered")
+IMPLICATIONS = {r"\Longrightarrow", r"\Longleftrightarrow", r"\iff", r"\Rightarrow"}
 BREAKS = {r"\\", r"\quad", r"\qquad", ",", ";"}
 DECIMAL = re.compile(r"(-?\s*\d+\.\d+)(\s\\[lc]?dots)?(\s\\cdot\s10\s\^\s\{\s(-?\s*\d+)\s\})?")
 
@@ -290,10 +298,7 @@ def statements(formula: Tokens) -> list[Tokens]:
     depth = 0
     while position < len(formula):
         token = formula[position]
-        if (
-            token in (r"\begin", r"\end")
-            and "".join(formula[position + 2 : formula.index("}", position)]) in ENVIRONMENTS
-        ):
+        if token in (r"\begin", r"\end") and formula[position + 2] in ENVIRONMENTS:
             position = formula.index("}", position) + 1
             continue
         depth += (token == r"\begin") - (token == r"\end")
@@ -360,7 +365,15 @@ def _one_bracket(part: Tokens) -> bool:
 def ranges(parts: list[Tokens]) -> tuple[list[Tokens], list[Tokens]]:
     """Statements, and those behind them that only say where a name lies: ``0\\le t\\le 1``, ``c>2``, ``a\\ge b``."""
     said, given = parts[:1], []
-    for part in parts[1:]:
+    listed = False  # in a list of numbers: n = 0, 1, 2, ...
+    for part, after in zip_longest(parts[1:], parts[2:], fillvalue=[]):
+        sides, signs = split_relations(part)
+        if listed and not signs and re.fullmatch(r"[\d \\lcdots]+", " ".join(part)):
+            continue
+        listed = signs == ["="] and _bare(sides[0]) and bool(after) and after[0][0].isdigit()
+        if listed:
+            given.append([*sides[0], r"\ge", *sides[1]])
+            continue
         sides, signs = split_relations(part)
         plain = all(_bare(side) or re.fullmatch(r"[-\d.\\a-z{} /]*", " ".join(side)) for side in sides)
         if signs and set(signs) <= RELATIONS - {"=", r"\ne"} and plain and any(_bare(side) for side in sides):
@@ -384,9 +397,14 @@ def written_out(parts: list[Tokens], given: list[Tokens], known: set[str]) -> tu
                 name = [*name[: name.index("_")], "_", "{", "#1", "}"]
                 meaning = [part for token in meaning for part in (["(", "#1", ")"] if token == index[0] else [token])]
             rules.append((position, Rule("", tuple(name), tuple(meaning))))
-    written = []
+    written, used = [], set()
     for position, part in enumerate(parts):
-        written.append(rewrite(part, [rule for place, rule in rules if place != position])[0])
+        for place, rule in rules:
+            if place != position:
+                part, hits = rewrite(part, [rule])
+                used |= {place} if hits else set()
+        written.append(part)
+    written = [part for position, part in enumerate(written) if position not in used]  # what a name means is no claim
     return written, [rewrite(part, [rule for _, rule in rules])[0] for part in given]
 
 
@@ -430,7 +448,7 @@ class _Display:
 
         for condition in given:
             condition = _trimmed(condition)
-            if len(condition) > 2 and condition[1] == r"\text" and condition[-2] in ("even", "odd", "n", "d"):
+            if len(condition) > 2 and condition[1] == r"\text" and condition[-2].strip() in ("even", "odd"):
                 word = "".join(condition[3:-1]).strip()
                 self.parity[condition[0]] = word
                 continue
@@ -453,9 +471,23 @@ class _Display:
             return
         nodes: list[Node | None] = []
         slack: list[Any] = []
+        orders: list[Node | None] = []
         why = ""
         for side in sides:
             side = _trimmed(side)
+            order = None
+            if (
+                len(side) > 4
+                and side[-1] == ")"
+                and "O" in side
+                and _one_bracket(side[(at := side.index("O")) + 1 :])
+                and side[at - 1] == "+"
+            ):
+                try:
+                    order, side = reader(side[at + 2 : -1]), side[: at - 1]
+                except Unreadable as error:
+                    why = why or str(error)
+            orders.append(order)
             literal = DECIMAL.fullmatch(" ".join(side))
             if literal:
                 exponent = int((literal[4] or "0").replace(" ", ""))
@@ -477,7 +509,10 @@ class _Display:
             if sign == r"\approx" and off is not None:
                 sign = "="
             if sign in RELATIONS:
-                self.links.append(Link(left, sign, right, why, off))
+                same = [t for t in sides[place] if t != r"\,"] == [t for t in sides[place + 1] if t != r"\,"]
+                if orders[place] is not None and orders[place + 1] is None:
+                    why, left = "what follows after O", None
+                self.links.append(Link(left, sign, right, why, off, orders[place + 1], same))
             else:
                 self.links.append(Link(None, sign, None, why or f"the relation {sign} is not tested"))
 
@@ -546,17 +581,22 @@ class _Comparison:
                 said[canonical(tokens(shown, macros))] = kind[1]
                 bounds += [kind[2]] if kind[2] else []
             else:
-                rules.append(Rule.read(shown, meaning, macros))
+                try:
+                    rules.append(Rule.read(shown, meaning, macros))
+                except Unreadable as error:
+                    raise ValueError(f"notation: {shown} cannot be read as {meaning}: {error}") from None
         rules += [Rule.read(shown, meaning, macros) for shown, meaning in NOTATION.items() if shown not in notation]
-        self.facts = {**page, **own, **said}
+        self.facts = {**page, **said, **own}
         formula = tokens(latex, macros)
         self.false = formula[:1] == [r"\text"] or any(record["kind"] == "refuted" for record in records)
         if self.false:
             formula = self._claim(formula)
         formula, self.used = rewrite(formula, rules)
+        self.implies = bool(IMPLICATIONS & set(formula))
         self.pieces = [self._piece(record) for record in records]
         functions = {name for _, names, _ in self.pieces for name in names}
-        declared = {**{name: fact for name, fact in page.items() if name not in ("e", "i", "I")}, **own, **said}
+        functions |= {name for name, kind in said.items() if kind == "sequence"}
+        declared = {**{name: fact for name, fact in page.items() if name not in ("e", "i", "I")}, **said, **own}
         self.own = own.keys() | said.keys()
         self.display = _Display(formula, declared, functions, known=self.own)
         self.bounds = domain_of(bounds, {}).relations
@@ -593,10 +633,10 @@ class _Comparison:
             return [], functions, domain
         return display.links, functions, domain
 
-    def points(self, names: Iterable[str], domain: Domain, salt: str) -> list[Point]:
+    def points(self, names: Iterable[str], domain: Domain, salt: str, count: int = POINTS) -> list[Point]:
         rng = random.Random(int.from_bytes(hashlib.sha256((self.seed + salt).encode()).digest()[:8], "big"))
         found = []
-        for _ in range(POINTS):
+        for _ in range(count):
             point = draw(names, domain, rng)
             if point is not None:
                 found.append(point)
@@ -637,6 +677,8 @@ class _Comparison:
                 outcome, why = self._holds(link)
             except Unreadable as error:
                 outcome, why = None, str(error)
+            if outcome is False and self.implies:
+                outcome, why = None, "true only under what stands before it"
             if outcome is False:
                 return self.said("disagrees", why)
             holds.append(outcome)
@@ -682,10 +724,10 @@ class _Comparison:
     def _same(self, mine: Node, theirs: Node, domain: Domain, salt: str) -> bool:
         """Whether two sides have the same values at random points of the piece."""
         try:
-            points = self.points(mine.names | theirs.names, domain, salt)
+            tolerance = _tolerance(mine, theirs)
+            points = self.points(mine.names | theirs.names, domain, salt, _count(tolerance))
             if not points:
                 return False
-            tolerance = _tolerance(mine, theirs)
             return all(_close(mine.value(point), theirs.value(point), tolerance) for point in points)
         except (Unreadable, ArithmeticError, ValueError, TypeError, KeyError):
             return False
@@ -694,17 +736,18 @@ class _Comparison:
         """Whether a displayed link is true at random points; None and the reason where that cannot be said."""
         if link.left is None or link.right is None:
             return None, link.why
+        if link.same:
+            return None, "the notation says what is displayed"
         names = link.left.names | link.right.names
         relations = [relation for _, _, domain in self.pieces for relation in domain.relations]
         values: dict[str, Node] = {}
         for _, _, domain in self.pieces:
             values = {**domain.values, **values}
-        values = {name: node for name, node in values.items() if node.names <= names}
         domain = Domain(self.facts, [*relations, *self.display.given, *self.bounds], values)
-        points = self.points(names, domain, "display")
+        tolerance = _tolerance(link.left, link.right)
+        points = self.points(names, domain, "display", _count(tolerance))
         if not points:
             return None, "no point satisfies the assumptions"
-        tolerance = _tolerance(link.left, link.right)
         for point in points:
             try:
                 left, right, true = _at(link, point, tolerance)
@@ -742,10 +785,27 @@ class _Comparison:
 def _at(link: Link, point: Point, tolerance: Any) -> tuple[Any, Any, bool]:
     """Both sides at a point, and whether the relation is true there."""
     assert link.left is not None and link.right is not None
+    if link.order is not None:
+        return _remainder(link.left, link.right, link.order, point)
     left, right = link.left.value(point), link.right.value(point)
     if link.decimals is not None and link.sign == "=":
         return left, right, abs(left - right) <= link.decimals
     return left, right, _true(left, link.sign, right, tolerance)
+
+
+def _remainder(left: Node, right: Node, order: Node, point: Point) -> tuple[Any, Any, bool]:
+    """What is left out in units of what O(...) says, far out and further out: it stays bounded. A wrong term grows by a power of 10."""
+    (name,) = order.names if len(order.names) == 1 else ("",)
+    if not name:
+        raise Unreadable("O with several names")
+    with mp.workdps(2 * DIGITS):
+        sizes = []
+        with point.at(name, mp.mpf(10) ** -3):
+            inward = abs(order.value(point)) < 1
+        for place in (30, 100, 300):
+            with point.at(name, 1 / mp.mpf(place) if inward else mp.mpf(place)):
+                sizes.append(abs((left.value(point) - right.value(point)) / order.value(point)))
+    return sizes[0], sizes[-1], sizes[-1] <= 3 * sizes[0] + mp.mpf(10) ** -3
 
 
 def _shown(value: Any) -> str:

@@ -24,7 +24,7 @@ import mpmath as mp
 __all__ = ["BudgetSpent", "Node", "Point", "Rule", "Unreadable", "canonical", "parse", "rewrite", "tokens"]
 
 Tokens = list[str]
-BUDGET = 60_000  # values of names looked up for one formula at one point: bounds the work, the same on every machine
+BUDGET = 15_000  # values of names looked up for one formula at one point: bounds the work, the same on every machine
 DIGITS = 25
 
 
@@ -38,6 +38,7 @@ IGNORED = set(_words(r"\! \displaystyle \textstyle \limits \nolimits \left \righ
 SIZES = re.compile(r"\\(?:[bB]igg?[lrm]?)")
 ACCENTS = set(_words(r"\bar \hat \tilde \overline \dot \mathcal"))
 ONE_ARGUMENT = r"\sqrt \boxed \text \mathrm \mathsf \mathbb \operatorname \underbrace \substack \begin \end \hphantom"
+SPELLED = set(_words(r"\text \mathrm \mathsf \mathbb \mathcal \operatorname \begin \end"))
 ARGUMENTS = dict.fromkeys([*_words(ONE_ARGUMENT), *ACCENTS], 1) | {r"\frac": 2, r"\binom": 2, "_": 1, "^": 1}
 SAME = dict.fromkeys(_words(r"\tfrac \dfrac \cfrac"), r"\frac") | {
     r"\log": r"\ln",
@@ -71,7 +72,7 @@ UNTESTED = set(
 )
 
 
-class Unreadable(ValueError):
+class Unreadable(Exception):
     """A formula, or a part of it, whose meaning is not certain."""
 
 
@@ -109,10 +110,7 @@ def tokens(latex: str, macros: Mapping[str, Any] | None = None, *, printed: bool
     raw = _expand([SAME.get(token, token) for token in raw], macros or {})
     raw = [token for token in raw if token not in IGNORED and not SIZES.fullmatch(token)]
     out = _numbers(_braced([SAME.get(token, token) for token in raw]))
-    for position in range(len(out) - 3):  # the upright d of a differential
-        if out[position : position + 4] == [r"\mathrm", "{", "d", "}"]:
-            out[position : position + 4] = [r"\diff", "", "", ""]
-    return [token for token in out if token]
+    return _whole_words(out)
 
 
 def _name_in_bars(match: re.Match[str]) -> str:
@@ -180,6 +178,22 @@ def _braced(raw: Tokens) -> Tokens:
     return out
 
 
+def _whole_words(raw: Tokens) -> Tokens:
+    """What is spelled in a text or a name is one token; the upright d of a differential is a command."""
+    out: Tokens = []
+    position = 0
+    while position < len(raw):
+        if raw[position] in SPELLED:
+            end = closing(raw, position + 1)
+            word = "".join(raw[position + 2 : end])
+            out += [r"\diff"] if (raw[position], word) == (r"\mathrm", "d") else [raw[position], "{", word, "}"]
+            position = end
+        else:
+            out.append(raw[position])
+        position += 1
+    return out
+
+
 def _numbers(raw: Tokens) -> Tokens:
     """Digits side by side are one number; a point belongs to it when digits follow."""
     out: Tokens = []
@@ -229,7 +243,14 @@ class Rule:
 
     @classmethod
     def read(cls, shown: str, meaning: str, macros: Mapping[str, Any]) -> Rule:
-        return cls(shown, tuple(_holes(shown, macros)), tuple(_holes(meaning, macros)))
+        pattern, written = _holes(shown, macros), _holes(meaning, macros)
+        try:
+            trial = [re.sub(r"#\d", "x", token) for token in written]
+            parse(trial, functions={token for token in trial if token.isalpha() and len(token) == 1})
+            written = ["(", *written, ")"] if len(written) > 1 else written
+        except Unreadable:  # the beginning of a sum, say, or a relation
+            written = _one_factor(written)
+        return cls(shown, tuple(pattern), tuple(written))
 
 
 def _holes(latex: str, macros: Mapping[str, Any]) -> Tokens:
@@ -248,17 +269,28 @@ def rewrite(formula: Tokens, rules: Sequence[Rule]) -> tuple[Tokens, set[str]]:
         out: Tokens = []
         position = 0
         while position < len(formula):
-            match = _match(rule.pattern, formula, position)
+            spelled = position > 1 and formula[position - 2] in SPELLED and formula[position - 1] == "{"
+            match = None if spelled else _match(rule.pattern, formula, position)
             if match is None:
                 out.append(formula[position])
                 position += 1
                 continue
             position, holes = match
             used.add(rule.shown)
-            for token in rule.meaning:
-                out += holes.get(token, [token])
+            written = [part for token in rule.meaning for part in _one_factor(holes.get(token, [token]))]
+            out += written
         formula = out
     return formula, used
+
+
+def _one_factor(formula: Tokens) -> Tokens:
+    """A sum in brackets, so that it can stand in a product."""
+    if (
+        len(formula) > 1
+        and len([part for sign in ("+", "-", r"\circ", r"\odot") for part in split_at(formula, {sign})]) > 4
+    ):
+        return ["(", *formula, ")"]
+    return formula
 
 
 def _match(pattern: Sequence[str], formula: Tokens, start: int) -> tuple[int, dict[str, Tokens]] | None:
@@ -266,7 +298,7 @@ def _match(pattern: Sequence[str], formula: Tokens, start: int) -> tuple[int, di
     position = start
     bare = pattern[-1] == "}" or pattern[-1][-1].isalpha()  # a name does not match the beginning of a longer one
     for index, token in enumerate(pattern):
-        while position < len(formula) and formula[position] in SPACES and token not in SPACES:
+        while index and position < len(formula) and formula[position] in SPACES and token not in SPACES:
             position += 1
         if position >= len(formula):
             return None
@@ -469,8 +501,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         name: getattr(mp, name)
         for name in ("asin", "acos", "atan", "acot", "asinh", "acosh", "atanh", "erf", "erfc", "erfi", "sign")
     },
-    "Re": mp.re,
-    "Im": mp.im,
     "B": mp.beta,
     "harmonic": _harmonic,
     "Ei": mp.ei,
@@ -482,7 +512,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     r"\min": min,
     r"\max": max,
 }
-MATRIX_FUNCTIONS = {r"\det": determinant, "tr": trace}
+MATRIX_FUNCTIONS = {
+    r"\det": determinant,
+    "tr": trace,
+    "Re": lambda value: mp.re(number(value)),
+    "Im": lambda value: mp.im(number(value)),
+}
 OVER_MATRICES = {r"\exp": apply_exp}
 COMMANDS = {name for name in (*FUNCTIONS, *MATRIX_FUNCTIONS, *OVER_MATRICES) if name.startswith("\\")}
 STOPS = set(_words(r"+ - \pm , ; ) ] } \} \rvert \rVert \rangle \rfloor \rceil \evalbar | \| \diff \bmod & \\ \end"))
@@ -613,9 +648,12 @@ class _Reader:
                 break
             spaced = self.spaces() or spaced
             token = self.here()
+            if token == "{" and self.here(1) == "}":  # an empty group, for the alignment
+                self.position += 2
+                continue
             if not token or token in STOPS:
                 break
-            if token in (r"\cdot", "/"):
+            if token in (r"\cdot", "/", r"\circ", r"\odot"):
                 if node is None or operator:
                     raise Unreadable(f"{token} without a factor before it")
                 operator = self.take()
@@ -628,6 +666,8 @@ class _Reader:
                 node = factor
             elif operator == "/":
                 node = _quotient(node, factor)
+            elif operator in (r"\circ", r"\odot"):
+                node = _entrywise(node, factor)
             else:
                 node = _product(node, factor, dot=operator == r"\cdot")
             operator, last_number, spaced = "", is_number, False
@@ -919,7 +959,10 @@ class _Reader:
                 with point.at(name, x):
                     return number(body.value(point))
 
-            return mp.quad(value, [number(first.value(point)), number(last.value(point))])
+            integral, error = mp.quad(value, [number(first.value(point)), number(last.value(point))], error=True)
+            if error > mp.mpf(10) ** -12 * max(1, abs(integral)):
+                raise ArithmeticError("an integral that is not exact")
+            return integral
 
         inside = Node(body.value, body.names - {name}, body.rough, body.limit)
         return join(integrate, inside, first, last, rough=True)
@@ -1036,7 +1079,7 @@ class _Reader:
 
     def wide_argument(self, word: str) -> Node:
         """The argument of det, tr and exp: a bracket, or for the trace the whole product."""
-        if self.here() in BRACKETS and (word != "tr" or self.printed):
+        if self.here() in BRACKETS and (word not in ("tr", "Re", "Im") or self.printed):
             return self.sub(self.group())
         return self.product_without_spaces()
 
@@ -1045,7 +1088,7 @@ class _Reader:
         while (
             self.here()
             and self.here() not in STOPS | SPACES
-            and self.here() not in ("/", r"\cdot", r"\ln", r"\det", r"\operatorname", r"\sum")
+            and self.here() not in ("/", r"\cdot", r"\circ", r"\odot", r"\ln", r"\det", r"\operatorname", r"\sum")
         ):
             node = _product(node, self.factor())
         return node
@@ -1055,7 +1098,7 @@ class _Reader:
             inside = self.group()
             if self.printed and inside[:1] == ["("] and closing(inside, 0) == len(inside) - 1:
                 inside = inside[1:-1]
-            if self.here() == "^" and not self.printed:
+            if self.here() == "^" and not self.printed and word != r"\Gamma":
                 raise Unreadable(f"a power after the argument of {word}")
             return self.arguments(inside)
         if self.here() in COMMANDS or self.here() == r"\operatorname":
@@ -1080,7 +1123,7 @@ class _Reader:
         bare = base.rstrip("'")
         if self.printed and self.applied():
             return self.application(name)
-        if not self.printed and bare in self.functions and (self.here() == "(" or name in self.functions):
+        if not self.printed and bare in self.functions and self.here() == "(" and "_" not in spelled:
             return self.application(base)
         if "_" in spelled and not self.printed and name not in self.declared:
             index = spelled[spelled.index("_") + 2 : -1]
@@ -1184,6 +1227,18 @@ def _product(a: Node, b: Node, dot: bool = False) -> Node:
         if dot and is_matrix(x) and is_matrix(y) and x.cols == y.cols == 1:
             return inner(x, y)
         return multiply(x, y)
+
+    return join(value, a, b)
+
+
+def _entrywise(a: Node, b: Node) -> Node:
+    def value(point: Point) -> Any:
+        x, y = a.value(point), b.value(point)
+        if not is_matrix(x) or not is_matrix(y):
+            return multiply(x, y)
+        if (x.rows, x.cols) != (y.rows, y.cols):
+            raise Unreadable("matrices of different shapes are multiplied entry by entry")
+        return mp.matrix([[x[i, j] * y[i, j] for j in range(x.cols)] for i in range(x.rows)])
 
     return join(value, a, b)
 

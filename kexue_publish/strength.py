@@ -271,7 +271,11 @@ class Book:
             env.kexue_agreement = {}
         for docname, entries in self.chapters().items():
             equations = [(entry.latex, [piece.record for piece in entry.pieces]) for entry in entries]
-            found = compare_page(equations, macros, self.pages[docname].notation, env.kexue_agreement)
+            try:
+                found = compare_page(equations, macros, self.pages[docname].notation, env.kexue_agreement)
+            except ValueError as error:
+                self.problems.append((docname, 1, "notation", str(error)))
+                continue
             for entry, agreement in zip(entries, found, strict=True):
                 entry.agreement = agreement
                 if entry.agreement.verdict == "disagrees":

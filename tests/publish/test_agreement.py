@@ -98,7 +98,7 @@ def test_notation_gives_the_kind_and_the_range_of_a_name():
 
 
 def test_a_definition_inside_the_display_is_written_out():
-    assert compare(r"\sin2t=2\,h\cos t,\qquad h=\sin t", [DOUBLE]).verdict == "in parts"
+    assert compare(r"\sin2t=2\,h\cos t,\qquad h=\sin t", [DOUBLE]).verdict == "both sides"
     assert compare(r"\sin2t=3\,h\cos t,\qquad h=\sin t", [DOUBLE]).verdict == "disagrees"
 
 
@@ -146,7 +146,7 @@ def test_what_was_not_checked_is_not_compared(kind, why):
         r"999\,999",
         r"\frac{\d y}{\d x}",
         r"\sqrt{",
-        r"x\odot y",
+        r"x\wedge y",
         r"f'(x)",
         r"a+",
     ],
@@ -181,6 +181,30 @@ def test_values(formula, value):
 
 def test_the_same_input_gives_the_same_verdict_twice():
     assert compare(r"\sin2t=\sin t", [DOUBLE]) == compare(r"\sin2t=\sin t", [DOUBLE])
+
+
+def test_notation_that_cannot_be_read_is_an_error_and_not_a_silent_page():
+    with pytest.raises(ValueError, match=r"notation: \\frac Q cannot be read as x: a command without"):
+        compare("Q=x", [DOUBLE], notation={r"\frac Q": "x"})
+
+
+def test_notation_keeps_its_meaning_in_a_product_and_a_power():
+    notation = {"Q": "x+1", "x": r"\text{real}"}
+    assert compare("2Q^2=2x^2+4x+2", [DOUBLE], notation=notation).verdict == "holds"
+    assert compare("2Q^2=2x+2", [DOUBLE], notation=notation).verdict == "disagrees"
+
+
+def test_a_remainder_is_tested_by_its_order():
+    notation = {"x": r"\text{positive}"}
+    assert compare(r"\cos x=1-\frac{x^2}2+O(x^4)", [DOUBLE], notation=notation).verdict == "holds"
+    assert compare(r"\cos x=1-\frac{x^2}3+O(x^4)", [DOUBLE], notation=notation).verdict == "disagrees"
+
+
+def test_an_integral_that_is_not_exact_decides_nothing():
+    found = compare(
+        r"\int_0^1\abs{x-\frac13}\d x=\frac5{18}", [DOUBLE], macros={**MACROS, "abs": [r"\lvert #1 \rvert", 1]}
+    )
+    assert (found.verdict, "not exact" in found.why) == ("not compared", True)
 
 
 def test_notation_of_a_page_is_a_mapping_of_texts():
