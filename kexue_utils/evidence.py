@@ -300,8 +300,7 @@ def _exact_sides(label: str, case: Any, result: Any) -> tuple[sp.Basic, str, sp.
 
 
 def _holds_exactly(label: str, left: sp.Basic, relation: str, right: sp.Basic) -> bool:
-    matrices = isinstance(left, sp.MatrixBase) or isinstance(right, sp.MatrixBase)
-    if not matrices and left.is_Rational and right.is_Rational:
+    if left.is_Rational and right.is_Rational:
         return bool(RELATIONS[relation](left, right))
     if left == right:
         return relation in ("=", "<=", ">=")

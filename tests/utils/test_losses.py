@@ -284,7 +284,7 @@ def test_the_first_wrong_entry_of_a_batch_is_named(library):
         multilabel_softmax(batch, batch)
     with pytest.raises(ValueError, match=r"^scores must be finite, got inf$"):
         multilabel_softmax(library([[0.5, 0.25], [math.inf, math.nan]]), batch)
-    with pytest.raises(ValueError, match="^labels must be 0 or 1 for pairs of labels, got values in between$"):
+    with pytest.raises(ValueError, match=r"^labels must be 0 or 1 for pairs of labels, got values in between$"):
         pairwise_ranking(abs(batch), abs(batch) / 4)
 
 
