@@ -439,7 +439,7 @@ def _compare(
     def passes(claimed: np.ndarray) -> np.ndarray:
         gap = left - claimed
         gap = {"=": abs(gap), "<=": gap, ">=": -gap}[relation]
-        return np.asarray(gap <= rtol * magnitude, dtype=bool)
+        return np.asarray(gap <= rtol * magnitude)
 
     ok = passes(right)
     if not np.all(ok):

@@ -967,7 +967,7 @@ def test_equal_sides_that_are_no_fractions_are_equal_and_neither_below_nor_above
         ([1, 2], lambda n: (n, sp.zoo), "case 1: undefined side zoo"),
         ([1, 2], lambda n: (-sp.oo, n), "case 1: undefined side -oo"),
         ([1, 2], lambda n: (sp.oo * n, sp.oo), "undefined"),
-        ([1, 2], lambda n: (sp.ones(n + 1, 1), sp.ones(1, n + 1)), "shapes differ"),
+        ([1, 2], lambda n: (sp.ones(n + 1, 1), sp.ones(1, n + 1)), r"^eq-void, case 1: .*shapes differ"),
         ([1, 2], lambda n: (sp.Integral(f(x), (x, 0, n)), sp.Integral(f(y), (y, 0, n))), "unevaluated"),
     ],
 )
