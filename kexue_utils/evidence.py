@@ -305,8 +305,7 @@ def _exact_sides(label: str, case: Any, result: Any) -> tuple[sp.Basic, str, sp.
 
 
 def _holds_exactly(label: str, left: sp.Basic, relation: str, right: sp.Basic) -> bool:
-    matrices = isinstance(left, sp.MatrixBase) or isinstance(right, sp.MatrixBase)
-    if not matrices and left.is_Rational and right.is_Rational:
+    if left.is_Rational and right.is_Rational:
         return bool(RELATIONS[relation](left, right))
     if left == right:
         return relation in ("=", "<=", ">=")
@@ -445,7 +444,7 @@ def _compare(
     def passes(claimed: np.ndarray) -> np.ndarray:
         gap = left - claimed
         gap = {"=": abs(gap), "<=": gap, ">=": -gap}[relation]
-        return np.asarray(gap <= rtol * magnitude, dtype=bool)
+        return np.asarray(gap <= rtol * magnitude)
 
     ok = passes(right)
     if not np.all(ok):

@@ -937,6 +937,11 @@ def test_exact_knows_each_relation_and_its_smallest_slack(relation, right, slack
             check()
 
 
+def test_a_bound_of_0_has_no_relative_slack():
+    assert exact("eq-a", [2, 3], lambda n: (-n, "<", 0)).resolution == 0
+    assert exact("eq-a", [0, 1], lambda n: (-n, "<", 1)).resolution == 1
+
+
 def test_equal_sides_that_are_no_fractions_are_equal_and_neither_below_nor_above():
     for relation in ("<=", ">=", "="):
         assert exact("eq-a", [2, 3], lambda n, r=relation: (sp.sqrt(n), r, sp.sqrt(n))).resolution == 0
@@ -962,7 +967,7 @@ def test_equal_sides_that_are_no_fractions_are_equal_and_neither_below_nor_above
         ([1, 2], lambda n: (n, sp.zoo), "case 1: undefined side zoo"),
         ([1, 2], lambda n: (-sp.oo, n), "case 1: undefined side -oo"),
         ([1, 2], lambda n: (sp.oo * n, sp.oo), "undefined"),
-        ([1, 2], lambda n: (sp.ones(n + 1, 1), sp.ones(1, n + 1)), "shapes differ"),
+        ([1, 2], lambda n: (sp.ones(n + 1, 1), sp.ones(1, n + 1)), r"^eq-void, case 1: .*shapes differ"),
         ([1, 2], lambda n: (sp.Integral(f(x), (x, 0, n)), sp.Integral(f(y), (y, 0, n))), "unevaluated"),
     ],
 )
@@ -1286,7 +1291,7 @@ def test_an_interval_around_runs_of_0_is_infinitely_coarse():
         (RUNS, (2, 1), {}, VacuousCheck, "empty"),
         (RUNS, (0, np.nan), {}, VacuousCheck, "excludes nothing"),
         (RUNS, (0, 1, 2), {}, ValueError, "interval"),
-        ([1j, 2j, 3j], (0, 1), {}, TypeError, "real numbers"),
+        ([1j, 2j, 3j], (0, 1), {}, TypeError, "^runs: real numbers expected for an interval, complex ones given$"),
         ([1.0, 1.1, np.nan], 1.0, {"within": 0.2}, VacuousCheck, "NaN"),
         ([RUNS, RUNS], 1.0, {"within": 0.2}, VacuousCheck, "broadcasting"),
         ([RUNS, RUNS], [1.0, 1.0], {"standard_error": 0.1}, VacuousCheck, "broadcasting"),
@@ -1354,6 +1359,9 @@ def test_numbers_that_differ_beyond_20_digits_are_not_told_apart():
         refute("eq-r", (sp.pi, sp.pi + sp.Rational(1, 10**21)), {})
     with pytest.raises(CheckFailed, match="not false"):
         refute("eq-r", (10**30 * sp.pi, 10**30 * sp.pi + 1), {})
+    assert refute("eq-r", (0, sp.Rational(15, 10**21)), {}).kind == "refuted"
+    with pytest.raises(CheckFailed, match="not false"):
+        refute("eq-r", (0, sp.Rational(9, 10**21)), {})
 
 
 def test_matrices_refute_words_and_give_n_its_value():
