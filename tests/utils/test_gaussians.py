@@ -591,7 +591,7 @@ def test_bad_values_are_named(call, message):
     ],
 )
 def test_bad_types_are_named(call):
-    with pytest.raises(TypeError, match="sigma must be real numbers.*, got dtype"):
+    with pytest.raises(TypeError, match=r"sigma must be real numbers.*, got dtype"):
         call()
 
 
