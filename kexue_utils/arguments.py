@@ -40,7 +40,7 @@ def array_of(name: str, value: Any) -> NDArray[Any]:
         raise TypeError(f"{name} must be real numbers in rows of one length, got {type(value).__name__}") from None
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def reals(*, finite: bool, **arguments: Any) -> tuple[NDArray[np.float64], ...]:

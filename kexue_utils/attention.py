@@ -282,7 +282,7 @@ def fit_attention(P: Array, key_size: int, steps: int = 600, starts: int = 1) ->
     )
     (P,), xp = _floats(half=False, P=P)
     _check_weights(P, xp, positive=False)
-    target = torch.as_tensor(P if is_tensor(P) else np.ascontiguousarray(P)).detach()
+    target = torch.as_tensor(P if is_tensor(P) else np.array(P)).detach()
     target = (target.cpu() if target.device.type == "mps" else target).double()
     flat = target.reshape(-1, *target.shape[-2:])
     fits = [

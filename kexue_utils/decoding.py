@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, alike, array_of, finite, floating, integer, is_tensor, number
+from .arguments import Array, alike, array_of, finite, floating, integer, is_tensor, number, require
 
 __all__ = [
     "LoopBounds",
@@ -175,7 +175,7 @@ def loop_bounds(P: Array, weights: Array | None = None, *, max_k: int = 1000) ->
     P : array_like or tensor, shape (..., n, n)
         Transition probabilities; row sums at most 1.
     weights : array_like or tensor, shape (..., n), optional
-        As in `loop_rate`; default 1 each.
+        As in `loop_rate`, at most 1e150 (1e18 in float32); default 1 each.
     max_k : int, at most 10**6
         The lower bounds stop at this length, at the latest, and remain lower bounds. They stop before where the rest
         cannot matter in floating point.
@@ -207,6 +207,8 @@ def loop_bounds(P: Array, weights: Array | None = None, *, max_k: int = 1000) ->
     """
     P, xp = _chain(P)
     pi = _weights(weights, P, xp)
+    most = 1e150 if float(xp.finfo(pi.dtype).max) > 1e300 else 1e18
+    require("weights", pi, pi <= most, f"at most {most:g}, since they are squared")
     max_k = integer("max_k", max_k, least=1, most=10**6)
     n = P.shape[-1]
     rho = loop_radius(P)

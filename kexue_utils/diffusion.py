@@ -210,7 +210,7 @@ def gaussian_mixture_eps(
         )
     sd = number("sd", sd, least=0)
     with quiet():
-        v = (abar * sd) ** 2 + bbar**2
+        v = held("abar, bbar and sd", (abar * sd) ** 2 + bbar**2)
         if not (v > 0).all():
             raise ValueError("abar * sd and bbar must not both be 0: without any spread there is no noise to predict")
         # |x - a m|^2 without what all components share

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, alike, is_tensor, points
+from .arguments import Array, alike, held, is_tensor, points, quiet
 from .extras import needed_by
 
 __all__ = ["energy_distance"]
@@ -40,7 +40,7 @@ def energy_distance(x: Array, y: Array) -> Any:
     Raises
     ------
     ValueError
-        If a sample is not of shape (at least 2, d), the dimensions differ, or an entry is NaN or infinite.
+        If a sample is not of shape (at least 2, d), the dimensions differ, or an entry is NaN, infinite or too large.
     TypeError
         If an argument is not real numbers, or NumPy and torch are mixed.
 
@@ -56,11 +56,16 @@ def energy_distance(x: Array, y: Array) -> Any:
     >>> print(energy_distance([[0.0], [2.0]], [[1.0], [5.0]]))  # 2 * 10/4 - 2 - 4
     -1.0
     """
-    _, x, y = alike(x=x, y=y)
+    xp, x, y = alike(x=x, y=y)
     x, y = _sample("x", x), _sample("y", y)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must have the same dimension, got shapes {tuple(x.shape)} and {tuple(y.shape)}")
     n, m = len(x), len(y)
+    largest = [abs(cloud.detach() if is_tensor(cloud) else cloud).max() for cloud in (x, y)]
+    size, info = max(map(float, largest)), xp.finfo(x.dtype)
+    if size and not float(info.tiny) ** 0.25 < size < float(info.max) ** 0.25:  # where squares would be lost
+        with quiet():
+            return held("x and y", size * energy_distance(x / size, y / size))
     return (
         2 * _sum(x, y) / (n * m) - _sum(x, x) / (n * (n - 1)) - _sum(y, y) / (m * (m - 1))
     )  # a point is at distance 0 from itself, so the sums need not leave it out

@@ -60,7 +60,7 @@ def arc_length(t: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     t : array_like
         Parameter in radians, any finite number; the arc is negative for t < 0, and a whole turn has 4 L.
     a, b : array_like
-        Semi-axes, positive; all three broadcast.
+        Semi-axes, from 1e-75 to 1e75; all three broadcast.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def arc_length(t: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        If a semi-axis is not positive and finite, t is not finite, or the shapes do not broadcast.
+        If a semi-axis is out of range, t is not finite, or the shapes do not broadcast.
     TypeError
         If an argument is not real, or is a torch tensor.
 
@@ -98,7 +98,7 @@ def quarter_perimeter(a: ArrayLike, b: ArrayLike) -> Floats:
     Parameters
     ----------
     a, b : array_like
-        Semi-axes, positive, in either order; they broadcast.
+        Semi-axes, from 1e-75 to 1e75, in either order; they broadcast.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def parameter_at_arc_length(s: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     s : array_like
         Arc length, 0 <= s <= `quarter_perimeter` (a, b). The other quarters follow by symmetry.
     a, b : array_like
-        Semi-axes, positive; all three broadcast.
+        Semi-axes, from 1e-75 to 1e75; all three broadcast.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def tangent_angle(t: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     t : array_like
         Parameter in radians, any finite number; psi grows continuously by a whole turn as t does.
     a, b : array_like
-        Semi-axes, positive; all three broadcast.
+        Semi-axes, from 1e-75 to 1e75; all three broadcast.
 
     Returns
     -------
@@ -658,3 +658,4 @@ def _second_sheet(
 def _require_axes(**axes: NDArray[np.float64]) -> None:
     for name, axis in axes.items():
         require(name, axis, axis > 0, "a positive semi-axis")
+        require(name, axis, (axis >= 1e-75) & (axis <= 1e75), "a semi-axis from 1e-75 to 1e75")

@@ -27,7 +27,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import mpmath
 import numpy as np
@@ -35,6 +35,7 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
 from . import goals, strategies, words
+from .arguments import integer
 from .goals import CheckFailed, TimeLimitReached, VacuousCheck
 from .strategies import Strategy
 
@@ -166,9 +167,13 @@ def prove(
     ✓ proved [eq-double]: SymPy reduces the difference of the two sides to 0 (trigonometric)...
     """
     _check_label(label)
+    if not isinstance(given, Iterable):
+        raise TypeError(f"given: a list of SymPy relations expected, {given!r} given")
     lhs, rhs, given = goals.as_sympy(lhs, "lhs"), goals.as_sympy(rhs, "rhs"), tuple(given)
     if relation not in RELATIONS:
         raise ValueError(f"relation: {relation!r} given, one of {', '.join(RELATIONS)} expected")
+    if not callable(by) and (isinstance(by, str) or not isinstance(by, Iterable)):
+        raise TypeError(f"by: strategies expected, {by!r} given")
     by = (by,) if callable(by) else tuple(by)
     using = _labels(using, label)
     started = time.process_time()
@@ -244,11 +249,13 @@ def exact(
     = exact [eq-odd-sum]: Exact arithmetic in 49 cases, from 1 to 49; a falsified claim is rejected.
     """
     _check_label(label)
+    if not isinstance(cases, Iterable) or not callable(claim):
+        raise TypeError(f"cases and claim: a list and a function expected, {cases!r} and {claim!r} given")
     cases = list(cases)
     if not cases:
         raise VacuousCheck(f"{label}: cases is empty, so nothing was checked. List the cases.")
     if len({repr(case) for case in cases}) < len(cases):
-        raise VacuousCheck(f"{label}: a case is listed twice. List each once.")
+        raise VacuousCheck(f"{label}: cases: a case is listed twice. List each once.")
     using = _labels(using, label)
     started = time.process_time()
     sides = goals.within(seconds, label, lambda: _exact_in_every_case(label, cases, claim))
@@ -374,7 +381,7 @@ def numeric(
     if relation not in ("=", "<=", ">="):
         raise ValueError(f"relation: {relation!r} given, one of =, <=, >= expected")
     _check_reason(why)
-    if not 0 < rtol < 0.5:
+    if not 0 < _one_number("rtol", rtol) < 0.5:
         raise VacuousCheck(
             f"{label}: rtol = {rtol} given; a tolerance of half the value or more notices nothing, and 0 is never met. Choose 0 < rtol < 0.5."
         )
@@ -392,7 +399,7 @@ def numeric(
             r",\ ".join(f"{_latex(s)} = {_latex(sp.sympify(v))}" for s, v in point.items()) for point in at[:4]
         )
         got, expected = (_evaluate_at(label, side, points) for side in (lhs, rhs))
-    got, expected = _array(got), _array(expected)
+    got, expected = _array(got, "got"), _array(expected, "expected")
     if _same_memory(got, expected):
         raise VacuousCheck(f"{label}: got and expected are the same array.")
     left, right = _numbers(label, got, "got"), _numbers(label, expected, "expected")
@@ -430,7 +437,7 @@ def numeric(
         resolution=resolution,
         using=_labels(using, label),
         seconds=time.process_time() - started,
-        seed=None if seed is None else int(seed),
+        seed=None if seed is None else integer("seed", seed),
         details=tuple(details),
         step=_step(step),
     )
@@ -546,7 +553,7 @@ def sampled(
     ∿ sampled [eq-second-moment]: 1 mean of 100,000 samples within 4 standard errors of the claim...
     """
     _check_label(label)
-    if not 2 <= sigmas <= 6:
+    if not 2 <= _one_number("sigmas", sigmas) <= 6:
         raise VacuousCheck(
             f"{label}: sigmas = {sigmas} given; below 2 a true claim fails too often, above 6 nearly everything passes."
         )
@@ -577,7 +584,7 @@ def sampled(
         resolution=resolution,
         using=_labels(using, label),
         seconds=time.process_time() - started,
-        seed=None if seed is None else int(seed),
+        seed=None if seed is None else integer("seed", seed),
         details=(
             ("deviations in standard errors", ", ".join(f"{v:+.2f}" for v in np.ravel(z)[:12])),
             *((("scale where the claim is 0", f"{scale:g}"),) if scale is not None else ()),
@@ -636,12 +643,14 @@ def measured(
     """
     _check_label(label)
     _check_reason(why)
-    if not 2 <= sigmas <= 6:
+    if not 2 <= _one_number("sigmas", sigmas) <= 6:
         raise VacuousCheck(f"{label}: sigmas = {sigmas} given, between 2 and 6 expected.")
     started = time.process_time()
     values = _floats(label, runs, "runs")
     if values.ndim == 0 or values.shape[-1] < 3:
         raise VacuousCheck(f"{label}: at least three seeds are needed to see a spread; runs has shape {values.shape}.")
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds: a list expected, {seeds!r} given")
     if len(set(seeds)) != values.shape[-1]:
         raise ValueError(f"seeds: {len(set(seeds))} different seeds given for {values.shape[-1]} runs")
     interval = isinstance(predicted, tuple)
@@ -671,7 +680,7 @@ def measured(
             )
             said = f"within {sigmas:g} standard errors of the prediction"
         else:
-            if not 0 < within < 0.5:
+            if not 0 < _one_number("within", within) < 0.5:
                 raise VacuousCheck(f"{label}: within = {within} given; choose 0 < within < 0.5.")
             off = abs(mean - claim) / abs(claim)
             if np.any(off > within):
@@ -878,7 +887,9 @@ def cite(label: str, key: str, where: str) -> Evidence:
     """
     _check_label(label)
     if not _says_something(where) or not _says_something(key) or not re.fullmatch(r"[^\s,{}]+", key):
-        raise ValueError(f"{label}: a bibliography key and the place in it expected, {key!r} and {where!r} given")
+        raise ValueError(
+            f"{label}: key and where: a bibliography key and the place in it expected, {key!r} and {where!r} given"
+        )
     return Evidence(
         kind="cited",
         label=label,
@@ -905,9 +916,9 @@ def define(label: str, meaning: str) -> Evidence:
 # ---------------------------------------------------------------- shared
 
 
-def _check_label(label: str) -> None:
+def _check_label(label: str, name: str = "label") -> None:
     if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z][\w:.-]*", label):
-        raise ValueError(f"label: the name of an equation expected, such as 'eq-variance'; {label!r} given")
+        raise ValueError(f"{name}: the name of an equation expected, such as 'eq-variance'; {label!r} given")
 
 
 def _says_something(text: Any) -> bool:
@@ -928,9 +939,11 @@ def _step(step: Any) -> str | None:
 def _labels(using: Iterable[str], label: str) -> tuple[str, ...]:
     if isinstance(using, str):
         raise TypeError(f"using: a list of labels expected, the single string {using!r} given")
+    if not isinstance(using, Iterable):
+        raise TypeError(f"using: a list of labels expected, {using!r} given")
     using = tuple(using)
     for used in using:
-        _check_label(used)
+        _check_label(used, "using")
     if label in using:
         raise ValueError(f"using: {label} cannot rest on itself")
     return using
@@ -948,16 +961,19 @@ def _assumptions(symbols: Iterable[sp.Symbol], given: Iterable[sp.Basic]) -> tup
     return (*stated, *(rf"{', '.join(names)}\ \text{{{facts}}}" for facts, names in groups.items()))
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: Any, name: str) -> np.ndarray:
     if hasattr(values, "detach"):  # torch, without importing it
         values = values.detach().cpu()
         values = (values.float() if "bfloat16" in str(values.dtype) else values).numpy()
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise TypeError(f"{name}: numbers in rows of one length expected, {values!r} given") from None
 
 
 def _numbers(label: str, values: Any, name: str) -> np.ndarray:
     """Values as a float64 or complex128 array, or as an object array of mpmath numbers; NaN and infinities are refused."""
-    array = _array(values)
+    array = _array(values, name)
     if array.size == 0:
         raise VacuousCheck(f"{label}: {name} is empty, so nothing was compared.")
     if array.dtype == object:
@@ -998,6 +1014,12 @@ def _epsilon(array: np.ndarray) -> float:
     return max(float(np.finfo(array.dtype).eps) if array.dtype.kind in "fc" else 0.0, float(np.finfo(float).eps))
 
 
+def _one_number(name: str, value: Any) -> float:
+    if isinstance(value, bool | np.bool_ | str) or np.ndim(value) or not isinstance(value, SupportsFloat):
+        raise TypeError(f"{name}: a number expected, {value!r} given")
+    return float(value)
+
+
 def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether both arrays are one view of the same numbers (a matrix and its transpose are two)."""
     layouts = [(array.__array_interface__["data"], array.strides, array.shape) for array in (a, b)]
@@ -1013,8 +1035,10 @@ def _same_shape(label: str, a: np.ndarray, b: np.ndarray, name_a: str, name_b: s
 
 def _magnitude(label: str, claim: np.ndarray, scale: float | None) -> np.ndarray:
     magnitude = abs(claim)
+    if scale is not None and not 0 < _one_number("scale", scale) < math.inf:
+        raise ValueError(f"scale: a positive magnitude expected, {scale} given")
     if np.any(magnitude == 0):
-        if scale is None or not 0 < scale < math.inf:
+        if scale is None:
             raise VacuousCheck(
                 f"{label}: a claimed value is 0, which has no relative error. Give scale=, the magnitude that counts as 1."
             )

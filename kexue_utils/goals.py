@@ -54,7 +54,7 @@ class Goal:
         for side, name in ((self.lhs, "lhs"), (self.rhs, "rhs")):
             if side.has(sp.nan, sp.zoo):
                 raise VacuousCheck(f"{label}: {name} is undefined ({side}).")
-            refuse_floats(label, side)
+            refuse_floats(f"{label}, {name}", side)
         self.pairs = self._entrywise()
         free = set().union(*(e.free_symbols for e in (self.lhs, self.rhs, *self.conditions)))
         self.symbols = sorted({s.base if isinstance(s, words.Letter) else s for s in free}, key=str)
@@ -478,6 +478,8 @@ def within(seconds: float, label: str, work: Callable[[], Result]) -> Result:
 
     The work is done in a thread of its own; an exception that arrives late can hit only that thread, never the caller.
     """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"seconds: a number expected, {seconds!r} given")
     if not seconds > 0:
         raise ValueError(f"seconds: a positive time limit expected, {seconds} given")
     results: list[Result] = []

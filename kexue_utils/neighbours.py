@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import Array, integer, is_tensor, number, points, reals
+from .arguments import Array, integer, is_tensor, number, points, reals, require
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float
     g : array_like
         :math:`(|x|^2 - n)/\sqrt{vn}`, standard normal in the limit.
     N, k : array_like
-        Number of points and of neighbours that each names, 0 < k < N - 1.
+        Number of points and of neighbours that each names, 0 < k < N - 1, and N at most 10**15.
     v : array_like
         Variance of a squared coordinate of unit variance, v >= 0: 2 for the normal law, 4/5 for the uniform one, 5 for Laplace's.
         All four broadcast.
@@ -138,6 +138,7 @@ def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float
     g, N, k, v = reals(finite=True, g=g, N=N, k=k, v=v)
     if not ((k > 0) & (k < N - 1)).all():
         raise ValueError(f"k must be in 0 < k < N - 1, got k = {k} and N = {N}")
+    require("N", N, N <= 1e15, "at most 10**15")
     if not (v >= 0).all():
         raise ValueError(f"v must be a finite number >= 0, got {v}")
     z = special.ndtri(k / (N - 1))
@@ -166,7 +167,7 @@ def hub_law(N: int, k: int, v: float) -> HubLaw:
     Parameters
     ----------
     N, k, v : numbers
-        As in `hub_rate`, with k at most 10**4.
+        As in `hub_rate`, with k from 1e-100 to 10**4.
 
     Returns
     -------
@@ -190,8 +191,8 @@ def hub_law(N: int, k: int, v: float) -> HubLaw:
     557.8099949 6.1748605 0.6514380 0.3119575 0.8052
     """
     N, k, v = (number(name, value) for name, value in (("N", N), ("k", k), ("v", v)))  # type: ignore[assignment]
-    if k > 1e4:
-        raise ValueError(f"k must be at most 10**4, got {k}")
+    if not 1e-100 <= k <= 1e4:
+        raise ValueError(f"k must be between 1e-100 and 10**4, got {k}")
     rate = np.asarray(hub_rate(_G, N, k, v))
     mean = _WEIGHTS @ rate
     spread = _WEIGHTS @ (rate - mean) ** 2

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 
@@ -47,9 +47,10 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True)
 class Numbers(Mark):
-    """Real numbers in an array; every one of its values is a float16. `infinite`: the infinities that have an answer."""
+    """Real numbers in an array; every one of its values is a float16. `infinite`: the infinities that have an answer; `booleans`: so have they."""
 
     infinite: tuple = ()
+    booleans: bool = False
 
     def array(self):
         return np.array(self.value, dtype=float)
@@ -57,13 +58,14 @@ class Numbers(Mark):
     def wrong(self):
         array = self.array()
         yield from ("0.5", {}, {1.0}, object(), [[1.0], [1.0, 2.0]], np.array(["0.5"]), np.array([None]), 10**400)
-        yield from (array > 0, array.astype(complex), array.astype(object), array.astype(str))
+        yield from (array.astype(complex), array.astype(object), array.astype(str))
         yield torch.ones(array.shape, dtype=torch.complex64)
-        yield torch.ones(array.shape, dtype=torch.bool)
+        if not self.booleans:
+            yield from (array > 0, torch.ones(array.shape, dtype=torch.bool))
         yield np.zeros(array.shape, "datetime64[s]")
         for bad in {math.nan, math.inf, -math.inf} - set(self.infinite):
             for place in range(array.size):
-                spoiled = array.copy()
+                spoiled = array.astype(float)
                 spoiled.flat[place] = bad
                 yield spoiled
 
@@ -126,13 +128,13 @@ class Entry:
 
     `call`: what is called, if not the name itself. `library`: it takes tensors too, and answers in the number format of its input, unless
     `single` names the format of its answer to float32. `mixes`: arrays may stand beside tensors. `truth`: the answer by its definition,
-    good to `good_to`, and to some roundings of `condition`. Then the arguments: marked, or fixed.
+    computed with so many `digits`; it is met to `good_to`, and to some roundings of `condition`. Then the arguments: marked, or fixed.
     """
 
-    def __init__(self, name, call=None, /, *, library=False, single=None, mixes=False, truth=None, condition=None, good_to=1e-9, **marks):  # fmt: skip
+    def __init__(self, name, call=None, /, *, library=False, single=None, mixes=False, truth=None, condition=None, good_to=1e-9, digits=60, **marks):  # fmt: skip
         self.name, self.call, self.marks = name, call or attribute(name), marks
         self.library, self.single, self.mixes = library, single or (np.float32 if library else np.float64), mixes
-        self.truth, self.condition, self.good_to = truth, condition, good_to
+        self.truth, self.condition, self.good_to, self.digits = truth, condition, good_to, digits
 
     def __repr__(self):
         return self.name
@@ -239,8 +241,9 @@ def true_squares(tokens, k):
 
 
 def true_mixture_eps(x, abar, bbar, means, sd, weights):
+    abar, bbar = abar[:, None], bbar[:, None]
     v = (abar * sd) ** 2 + bbar**2
-    distance = np.array([[((point - abar * m) ** 2).sum() for m in means] for point in x])
+    distance = np.array([[((point - a * m) ** 2).sum() for m in means] for point, a in zip(x, abar, strict=True)])
     p = row_softmax(log(weights) - distance / (2 * v))
     return bbar / v * (x - abar * (p @ means))
 
@@ -318,8 +321,8 @@ def true_wasserstein(mu_p, sigma_p, mu_q, sigma_q):
 
 
 def true_fid_bias(eigenvalues, N):
-    pairs = sum(a * b * (1 + (i == j)) / (a + b) for i, a in enumerate(eigenvalues) for j, b in enumerate(eigenvalues) if a + b)  # fmt: skip
-    return (2 * eigenvalues.sum() + pairs) / N
+    return [(2 * sum(row) + sum(a * b * (1 + (i == j)) / (a + b) for i, a in enumerate(row) for j, b in enumerate(row) if a + b)) / size
+            for row, size in zip(eigenvalues, N, strict=True)]  # fmt: skip
 
 
 def log_one_plus(x):
@@ -359,7 +362,7 @@ def true_step(theta, grad, lr):
 
 
 def true_generalized_kl(a, b):
-    return (a * (log(a) - log(b)) - a + b).sum(-1)
+    return sum(x * mp.log(x / y) - x + y if x and y else mp.inf if x else y for x, y in zip(a, b, strict=True))
 
 
 def true_rogers_ramanujan(q, levels):
@@ -429,7 +432,7 @@ TABLE = [
     Entry("arguments.integer", lambda k: kexue_utils.arguments.integer("k", k, 1), k=Whole(3), truth=lambda k: k),
     Entry("arguments.points", lambda X: kexue_utils.arguments.points("X", X), X=Numbers(CLOUD), library=True, truth=lambda X: X),
     Entry("attention.attention", q=Numbers([[1.0, 2.0], [0.0, -1.0]]), k=Numbers([[1.0, 0.0], [2.0, 1.0], [-1.0, 1.0]]), v=Numbers([[1.0], [2.0], [4.0]]),
-          scale=Number(0.5, optional=True), mask=Numbers([[0.0, 1.0, -1.0], [0.5, 0.0, 0.0]], infinite=(-math.inf,), optional=True), library=True, truth=true_attention,
+          scale=Number(0.5, optional=True), mask=Numbers([[0.0, 1.0, -1.0], [0.5, 0.0, 0.0]], infinite=(-math.inf,), optional=True, booleans=True), library=True, truth=true_attention,
           condition=lambda q, k, v, scale, mask: 1 + abs(scale * (abs(q) @ abs(k.T))).max() + max([abs(m) for m in mask.flat if mp.isfinite(m)], default=0)),
     Entry("attention.log_odds_rank", P=Numbers(WEIGHTS), tol=Number(0.001), library=True),
     Entry("attention.reachable_dimension", n=Whole(9), r=Whole(3), truth=lambda n, r: (r := min(r, n - 1)) * (2 * n - 1 - r)),
@@ -457,14 +460,15 @@ TABLE = [
     Entry("diffusion.Schedule", lambda beta: (s := diffusion.Schedule(beta), [s.alpha, s.abar, s.bbar, s.tilde])[1], beta=Numbers([0.5, 0.75, 0.25])),
     Entry("diffusion.linear_schedule", lambda T, total: diffusion.linear_schedule(T, total).beta, T=Whole(40), total=Number(20.0),
           truth=lambda T, total: [mp.sqrt(total * t) / T for t in range(1, T + 1)]),
-    Entry("diffusion.gaussian_mixture_eps", x=Numbers([[0.25, 1.0], [2.0, -0.5]]), abar=Number(0.5), bbar=Number(0.75), means=Numbers([[-1.0, 0.0], [1.0, 2.0]]), sd=Number(0.5),
-          weights=Numbers([1.0, 3.0], optional=True), library=True, truth=true_mixture_eps, mixes=True),
+    Entry("diffusion.gaussian_mixture_eps", x=Numbers([[0.25, 1.0], [2.0, -0.5]]), abar=Numbers([0.5, 0.25]), bbar=Numbers([0.75, 1.0]), means=Numbers([[-1.0, 0.0], [1.0, 2.0]]), sd=Number(0.5),
+          weights=Numbers([1.0, 3.0], optional=True), library=True, truth=true_mixture_eps, mixes=True,
+          condition=lambda x, abar, bbar, means, sd, weights: max(abs(b) / ((a * sd) ** 2 + b**2) * (abs(x).max() + abs(a) * abs(means).max()) for a, b in zip(abar, bbar, strict=True))),
     Entry("diffusion.ancestral", eps=Choice(lambda x, t: x / 2, also_wrong=(None,)), schedule=Choice(diffusion.Schedule([0.5, 0.75]), also_wrong=(None,)), start=Numbers([[1.0], [2.0]]), sigma=Number(0.0),
           generator=Choice(None, optional=True), visit=Choice(None, optional=True), library=True),
-    Entry("directions.angle_pdf", theta=Numbers([0.5, 1.5, 3.0], infinite=ANY_SIGN), n=Numbers([3.0, 10.0, 2.0]), truth=true_angle_pdf),
+    Entry("directions.angle_pdf", theta=Numbers([0.5, 1.5, 3.0], infinite=ANY_SIGN), n=Numbers([3.0, 10.0, 2.0]), truth=true_angle_pdf, digits=400),
     Entry("directions.angle_cdf", theta=Numbers([0.5, 1.5, 3.0], infinite=ANY_SIGN), n=Numbers([3.0, 10.0, 2.0])),
     Entry("directions.angle_variance", n=Numbers([3.0, 10.0, 2.0]), truth=each(lambda n: mp.zeta(2, n / 2) / 2 if n < 1e10 else 1 / n + 1 / n**2)),
-    Entry("directions.cosine_pdf", eta=Numbers([0.5, -0.875, 0.0], infinite=ANY_SIGN), n=Numbers([3.0, 10.0, 2.0]), truth=true_cosine_pdf),
+    Entry("directions.cosine_pdf", eta=Numbers([0.5, -0.875, 0.0], infinite=ANY_SIGN), n=Numbers([3.0, 10.0, 2.0]), truth=true_cosine_pdf, digits=400),
     Entry("directions.cosine_tail", t=Numbers([0.5, 0.875, 0.0], infinite=ANY_SIGN), n=Numbers([3.0, 10.0, 2.0]), truth=true_cosine_tail),
     Entry("directions.max_cosine_quantile", n=Numbers([3.0, 100.0]), N=Numbers([2.0, 1000.0]), q=Numbers([0.5, 0.25])),
     Entry("directions.random_directions", lambda generator, **a: kexue_utils.directions.random_directions(generator=generator, **a), N=Whole(3), n=Whole(4), generator=Choice(Fresh(lambda: np.random.default_rng(0)), also_wrong=(None, np.random)), dtype=Choice("float64", optional=True)),
@@ -481,21 +485,21 @@ TABLE = [
     Entry("ellipse.angle_excess", s=Numbers([0.5, 0.25]), a=Numbers([2.0, 1.0]), b=Numbers([1.0, 1.0]), other=Choice(None, optional=True)),
     Entry("ellipse.seam", a=Numbers([2.0, 1.0]), b=Numbers([1.0, 1.0]), other=Choice(None, optional=True, also_wrong=((2.0,), ("a", "b"))), n=Whole(5)),
     Entry("ellipse.cut_out", a=Number(80.0), b=Number(40.0), other=Choice(None, optional=True), marks=Whole(3)),
-    Entry("gaussians.kl_divergence", **GAUSSIANS, library=True, truth=true_kl),
-    Entry("gaussians.bhattacharyya_distance", **GAUSSIANS, library=True, truth=true_bhattacharyya),
-    Entry("gaussians.hellinger_squared", **GAUSSIANS, library=True, truth=lambda **a: 1 - mp.exp(-true_bhattacharyya(**a))),
+    Entry("gaussians.kl_divergence", **GAUSSIANS, library=True, truth=true_kl, digits=700),
+    Entry("gaussians.bhattacharyya_distance", **GAUSSIANS, library=True, truth=true_bhattacharyya, digits=700),
+    Entry("gaussians.hellinger_squared", **GAUSSIANS, library=True, truth=lambda **a: 1 - mp.exp(-true_bhattacharyya(**a)), digits=700),
     Entry("gaussians.wasserstein2_squared", **GAUSSIANS, library=True, truth=true_wasserstein),
     Entry("gaussians.wasserstein2_distance", **GAUSSIANS, library=True, truth=lambda **a: mp.sqrt(true_wasserstein(**a))),
     Entry("gaussians.transport_map", **COVARIANCES, library=True),
     Entry("gaussians.sqrtm_psd", sigma=COVARIANCES["sigma_p"], library=True),
-    Entry("gaussians.fid_bias", eigenvalues=Numbers([1.0, 0.5, 0.0]), N=Number(50.0), library=True, truth=true_fid_bias),
-    Entry("losses.multilabel_softmax", scores=Numbers(SCORES), labels=Numbers([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]), threshold=Numbers([0.5, -1.0]), reduction=REDUCTION, library=True,
+    Entry("gaussians.fid_bias", eigenvalues=Numbers([[1.0, 0.5, 0.0], [2.0, 1.0, 1.0]]), N=Numbers([50.0, 20.0]), library=True, truth=true_fid_bias),
+    Entry("losses.multilabel_softmax", scores=Numbers(SCORES), labels=Numbers([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]], booleans=True), threshold=Numbers([0.5, -1.0]), reduction=REDUCTION, library=True,
           truth=lambda scores, labels, threshold, reduction: true_multilabel(scores, labels, threshold)),
-    Entry("losses.pairwise_ranking", scores=Numbers(SCORES), labels=Numbers(LABELS), gamma=Number(2.0), margin=Number(0.25), reduction=REDUCTION, library=True,
+    Entry("losses.pairwise_ranking", scores=Numbers(SCORES), labels=Numbers(LABELS, booleans=True), gamma=Number(2.0), margin=Number(0.25), reduction=REDUCTION, library=True,
           truth=lambda scores, labels, gamma, margin, reduction: true_ranking(scores, labels, gamma, margin)),
     Entry("losses.log_elementary_symmetric", log_x=Numbers([0.5, -1.0, 2.0]), k=Whole(2), library=True, truth=true_symmetric),
     Entry("neighbours.hub_counts", X=Numbers([[-11.0, 0.0], [-10.0, 1.0], [0.0, 2.0], [10.0, 0.5], [11.0, 1.0]]), k=Whole(2), metric=Choice("l2", also_wrong=(None,)), chunk=Whole(2), library=True, single=np.int64),
-    Entry("neighbours.hub_rate", g=Numbers([-3.0, 0.0, 2.0]), N=Numbers([1000.0, 50.0, 20.0]), k=Numbers([10.0, 5.0, 1.0]), v=Numbers([2.0, 0.75, 5.0]), truth=each(true_hub_rate)),
+    Entry("neighbours.hub_rate", g=Numbers([-3.0, 0.0, 2.0]), N=Numbers([1000.0, 50.0, 20.0]), k=Numbers([10.0, 5.0, 1.0]), v=Numbers([2.0, 0.75, 5.0]), truth=each(true_hub_rate), digits=400),
     Entry("neighbours.hub_law", N=Number(1000), k=Number(10), v=Number(2.0)),
     Entry("optimizers.exponentiated_gradient_step", theta=Numbers([0.5, 2.0]), grad=Numbers([1.0, -0.25]), lr=Number(0.25), library=True, truth=true_step),
     Entry("optimizers.generalized_kl", a=Numbers([0.5, 2.0]), b=Numbers([0.25, 4.0]), library=True, truth=true_generalized_kl),
@@ -514,10 +518,10 @@ TABLE = [
     Entry("training.share", batch=Thing(Fresh(lambda: torch.arange(6)), bad=(None, 3, [1, 2], np.arange(6))), dim=Whole(0)),
     Entry("style.figure", lambda **a: plt.close(kexue_utils.style.figure(**a)[0]), rows=Whole(1), columns=Whole(2), height=Number(3.0), width=Number(6.0)),
     Entry("style.in_book"),
-    Entry("style.table", lambda **a: kexue_utils.style.table(**a).data, header=Thing(["n", "n!"], bad=(None, 3, "ab", [1, 2], [])), rows=Thing([(3, 6)], bad=(None, 3, "ab", [3], ["ab"], [(1,)], [("|", 1)])), align=Thing("lr", bad=(3, [], "x", "lrr"))),
+    Entry("style.table", lambda **a: kexue_utils.style.table(**a).data, header=Thing(["n", "n!"], bad=(None, 3, "ab", [1, 2], [])), rows=Thing([(3, 6)], bad=(None, 3, "ab", [3], ["ab"], [(1,)], [("|", 1)])), align=Thing("lr", bad=(3, [], "x", "lrr"), optional=True)),
     Entry("style.use"),
-    Entry("explore.explore", draw=Thing(drawing, bad=(None, 3, "x")), alt=Thing("a line to {n}", bad=(None, 3, "", " ")), start=Thing({"n": 2}, bad=(3, "n", ["n"], {"m": 1}, {"n": 9})),
-          labels=Thing({"n": "end n"}, bad=(3, "n", {"m": "x"}, {"n": 3}, {"n": ""}, {"n": "$n$"})), caption=Thing("look", bad=(3, "", [])), budget=Whole(750_000),
+    Entry("explore.explore", draw=Thing(drawing, bad=(None, 3, "x")), alt=Thing("a line to {n}", bad=(None, 3, "", " ")), start=Thing({"n": 2}, bad=(3, "n", ["n"], {"m": 1}, {"n": 9}), optional=True),
+          labels=Thing({"n": "end n"}, bad=(3, "n", {"m": "x"}, {"n": 3}, {"n": ""}, {"n": "$n$"}), optional=True), caption=Thing("look", bad=(3, "", []), optional=True), budget=Whole(750_000),
           n=Thing([1, 2, 3], bad=(None, 3, "abc", [], [1], [2, 1], [1, "a"], [1, math.nan], [1, math.inf], [1, 1j], [1, True], [None, None], ["a", "a"]))),
     Entry("extras.needed_by", what="this"),
     Entry("strategies.cases", d=Thing(abs(X) - sp.sqrt(X**2))),
@@ -534,15 +538,15 @@ TABLE = [
     Entry("evidence.cite", label=LABEL, key=Thing("key", bad=(*TEXT, "", "a b")), where=Thing("page 1", bad=(*TEXT, " "))),
     Entry("evidence.define", label=LABEL, meaning=Thing("a name", bad=(*TEXT, " "))),
     Entry("evidence.exact", label=LABEL, cases=Thing(range(1, 5), bad=(None, 3, [], [1, 1])), claim=Thing(lambda n: (sum(range(n + 1)), sp.Rational(n * (n + 1), 2)), bad=(None, 3, lambda n: True, lambda n: (1,), lambda n: (n, n, n))),
-          seconds=Number(60.0, infinite=(math.inf,)), using=Thing(["eq-a"], bad=(None, 3, "eq-a", [3], ["eq-label"])), step=Thing("one step", bad=(3, ""))),
+          seconds=Thing(60.0, bad=(None, "60", [], 1j, True, 0, -1.0, math.nan)), using=Thing(["eq-a"], bad=(None, 3, "eq-a", [3], ["eq-label"])), step=Thing("one step", bad=(3, ""), optional=True)),
     Entry("evidence.measured", label=LABEL, runs=Thing([1.0, 1.5, 1.25], bad=NOT_NUMBERS), predicted=Thing(1.25, bad=(*NOT_NUMBERS, (1.0,), ("a", "b"))), why=Thing("a reason", bad=(*TEXT, " ")),
           seeds=Thing([0, 1, 2], bad=(None, 3, [0, 0, 1], [0, 1])), within=Number(0.25), sigmas=Number(4.0)),
     Entry("evidence.numeric", label=LABEL, got=Thing([1.0, 2.0, 3.0], bad=NOT_NUMBERS), expected=Thing([1.0, 2.0, 3.0], bad=NOT_NUMBERS), rtol=Number(0.125), why=Thing("a reason", bad=(*TEXT, " ")),
-          relation=Thing("=", bad=(None, 3, "<>")), scale=Number(1.0, optional=True), seed=Whole(3)),
+          relation=Thing("=", bad=(None, 3, "<>")), scale=Number(1.0, optional=True), seed=Whole(3, optional=True)),
     Entry("evidence.prove", label=LABEL, lhs=Thing((X + 1) ** 2, bad=(None, "x", True, [], 0.5)), rhs=Thing(X**2 + 2 * X + 1, bad=(None, "x", True, [], 0.5)), relation=Thing("=", bad=(None, 3, "<>")), given=Thing((), bad=(None, 3, [3], "x > 1")),
-          by=Thing((), bad=(None, 3, "polynomial")), seconds=Number(60.0, infinite=(math.inf,))),
+          by=Thing((), bad=(None, 3, "polynomial")), seconds=Thing(60.0, bad=(None, "60", [], 1j, True, 0, -1.0, math.nan))),
     Entry("evidence.refute", label=LABEL, claim=Thing(sp.Eq(X**2, X), bad=(None, 3, "x", (1,))), at=Thing({X: 2}, bad=(None, 3, [2], {X: sp.I}))),
-    Entry("evidence.sampled", label=LABEL, samples=Thing(1 + np.random.default_rng(0).standard_normal(400), bad=NOT_NUMBERS), expected=Thing(1.0, bad=NOT_NUMBERS), sigmas=Number(4.0), scale=Number(1.0, optional=True), seed=Whole(3)),
+    Entry("evidence.sampled", label=LABEL, samples=Thing(1 + np.random.default_rng(0).standard_normal(400), bad=NOT_NUMBERS), expected=Thing(1.0, bad=NOT_NUMBERS), sigmas=Number(4.0), scale=Number(1.0, optional=True), seed=Whole(3, optional=True)),
 ]  # fmt: skip
 
 # Classes that functions return, and their functions; modules whose functions are only called by others here.
@@ -621,6 +625,7 @@ def outcome(entry, arguments, blamed):
     try:
         with bounded(), warnings.catch_warnings():
             warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", ".*no multiplicative step")  # documented
             return entry.call(**arguments)
     except (TypeError, ValueError, FloatingPointError) as error:
         message = str(error)
@@ -654,6 +659,12 @@ def test_every_public_function_and_class_has_an_entry():
 def test_the_other_classes_are_what_their_functions_return(result, maker):
     (entry,) = (entry for entry in TABLE if entry.name == maker)
     assert isinstance(entry.call(**entry.arguments()), attribute(result))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_torch_imports_late():
+    """The first step of an optimizer imports half of torch, which must not be interrupted."""
+    one_step(torch.optim.SGD, [1.0])(lr=0.1)
 
 
 table = pytest.mark.parametrize("entry", TABLE, ids=repr)
@@ -780,7 +791,7 @@ def exactly(value, mark):
 
 
 def assert_right(entry, arguments, got):
-    with mp.workdps(700 if entry.of(Numbers) else 60):
+    with mp.workdps(entry.digits):
         exact = {name: exactly(value, entry.marks[name]) for name, value in arguments.items()}
         truth = entry.truth(**exact)
         slack = float(64 * 2.2e-16 * entry.condition(**exact)) if entry.condition else 0.0
@@ -795,11 +806,13 @@ def assert_right(entry, arguments, got):
                 elif mp.isinf(t):
                     assert g == t
                 else:
-                    assert math.isfinite(g) and abs(g - t) <= entry.good_to * abs(t) + slack + 1e-300, f"{g}, not {mp.nstr(t, 17)}"  # fmt: skip
+                    assert math.isfinite(g) and abs(g - t) <= entry.good_to * abs(t) + slack + 1e-290, f"{g}, not {mp.nstr(t, 17)}"  # fmt: skip
 
 
 @pytest.mark.parametrize("entry", [e for e in TABLE if e.of(Numbers | Number)], ids=repr)
-@settings(max_examples=20, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=15, phases=[Phase.generate], derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 @given(data=st.data())
 def test_numbers_of_every_size_have_the_right_answer_or_are_refused(entry, data):
     marks = {n: m for n, m in entry.of(Numbers | Number).items() if not isinstance(m, Indices)}
