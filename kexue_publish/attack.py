@@ -187,6 +187,8 @@ def _try(
         return said(*goals.within(3 * limit, label, lambda: mutant.judge(mutated)))
     except TimeLimitReached:
         return said("undecided", "accepted; whether it is the same claim was not decided in time")
+    except Exception as error:
+        return said("survived", f"accepted, and not shown to be the same claim: {error}")
 
 
 # ---------------------------------------------------------------- prove
@@ -257,10 +259,13 @@ def _same_value(mutated: Any, original: Any, given: tuple, by: tuple) -> str:
     goal = Goal("mutant", mutated, original, "=", given)
     try:
         points = goal.search_counterexample()
-    except CheckFailed:
+    except (CheckFailed, VacuousCheck):
         return ""
+    values = [premise for premise in given if isinstance(premise, sp.Eq)]
+    why = "by the premises" if values and not _same_value(mutated, original, (), by) else ""
+    why = why or ("in the limit" if isinstance(original, sp.Basic) and original.has(sp.Limit) else "")
     with suppress(CheckFailed, VacuousCheck):
-        return f"the difference to the original is 0: {goals.closed_by(goal.close(by))}"
+        return f"the difference to the original is 0 {why}: {goals.closed_by(goal.close(by))}".replace(" :", ":")
     return f"no difference to the original at {points} random points" if points else ""
 
 

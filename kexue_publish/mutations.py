@@ -190,6 +190,8 @@ def _with_child(e: Any, place: int, part: Any) -> Any:
 
 def _mistakes(e: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
     if e == 0:
+        if isinstance(e, sp.Expr):
+            yield "constant", lambda: sp.S.One
         return
     if isinstance(e, sp.MatrixBase) or getattr(e, "is_Matrix", False):
         yield "factor", lambda: 2 * e

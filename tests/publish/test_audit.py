@@ -145,6 +145,18 @@ def test_a_mistake_that_leaves_the_claim_as_it_is_counts_as_equivalent(outcomes,
     assert "original is 0" in found[what]["why"]
 
 
+def test_what_a_premise_makes_vanish_is_equivalent_by_the_premises(outcomes):
+    mean = sp.Symbol("m", real=True)
+    found = outcomes(evidence.prove, "eq-a", x**2 - 3 * mean**2, x**2, given=[sp.Eq(mean, 0)])
+    assert {o["why"] for o in found if o["outcome"] == "equivalent"} == {
+        "the difference to the original is 0 by the premises: evaluation"
+    }
+
+
+def test_nothing_becomes_one():
+    assert mutants(sp.S.Zero, "constant") == {"1"}
+
+
 def test_an_inequality_with_room_is_implied_and_its_slack_is_told(outcomes):
     found = outcomes(evidence.prove, "eq-a", sp.log(x), x - 1, relation="<=")
     implied = {o["what"]: o["why"] for o in found if o["outcome"] == "implied"}
