@@ -45,10 +45,10 @@
   const rest = () => {
     resting ??= (async () => {
       for (;;) {
+        await idle();
         const next = [...waiting].filter(shown).slice(0, 12);
         if (!next.length) break;
         await layOut(next);
-        await idle();
       }
       resting = null;
       return busy;
@@ -72,7 +72,6 @@
       screen.forEach((formula) => waiting.add(formula));
       await layOut(screen);
       add(document);
-      await idle();
       await rest();
       // Whatever is unfolded or added makes the text longer.
       new ResizeObserver(() => rest()).observe(document.querySelector(".bd-article") ?? document.body);

@@ -77,6 +77,7 @@ def visit(browser: Browser, addresses: dict[str, str]):
     ) -> Iterator[Page]:
         base, complaints = addresses[place], []
         with browser.new_context(viewport=VIEWPORTS[viewport], color_scheme=scheme, **context) as session:
+            session.set_default_timeout(120_000)  # a page of three hundred formulas on a busy machine
             session.on("weberror", lambda error: complaints.append(f"script error: {error.error}"))
             session.on("console", lambda said: said.type == "error" and complaints.append(f"console: {said.text}"))
             session.on(
@@ -98,6 +99,9 @@ def visit(browser: Browser, addresses: dict[str, str]):
             )
             page = session.new_page()
             page.goto(f"{base}/{path}", wait_until="networkidle")
+            page.wait_for_function(
+                "() => !document.querySelector('script[src*=\"mathjax/\"]') || window.MathJax?.startup?.promise"
+            )
             page.evaluate("() => window.MathJax?.startup?.promise")
             yield page
             page.wait_for_load_state("networkidle")

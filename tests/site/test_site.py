@@ -75,8 +75,8 @@ UNFOLD = """() => {
     document.querySelectorAll("details:not(.kx-badge)").forEach((box) => { box.open = true; });
     document.querySelectorAll(".toggle-hidden").forEach((box) => box.classList.remove("toggle-hidden"));
 }"""
-# What was folded away gets its formulas when it is unfolded.
-LAID_OUT = "() => !document.querySelector('.math:not(:has(mjx-container))')"
+# What was folded away gets its formulas when it is unfolded; the copies of headings that only paper would show never do.
+LAID_OUT = """() => ![...document.querySelectorAll(".math:not(:has(mjx-container))")].some((formula) => formula.checkVisibility())"""
 
 
 @on_pages(*((path, *way) for path in PAGES for way in (PHONE, DESKTOP)), *FRONT)
@@ -194,7 +194,10 @@ def test_badges_open_and_close_by_keyboard(opened):
             continue
         for is_open in (True, False):
             badge.locator("summary").press("Enter")
-            assert badge.evaluate("badge => badge.nextElementSibling.checkVisibility()") == is_open
+            page.wait_for_function(
+                "([badge, is_open]) => badge.nextElementSibling.checkVisibility() === is_open",
+                arg=[badge.element_handle(), is_open],
+            )
 
 
 @pytest.mark.parametrize("place", ["folder", "server"])
