@@ -375,7 +375,7 @@ def _of_comparison(arguments: Mapping[str, Any], accepted: evidence.Evidence) ->
     elif isinstance(arguments[name], tuple) and name == "predicted":
         yield from _of_interval(arguments[name])
     else:
-        expected = evidence._array(arguments[name])
+        expected = evidence._array(arguments[name], name)
         scale = arguments.get("scale") or 1.0
 
         def judge(mutated: Any) -> Verdict:
