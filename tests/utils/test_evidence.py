@@ -1059,6 +1059,7 @@ def test_numeric_evaluates_sympy_expressions_to_thirty_digits():
         ([1.0], [1.0], {"rtol": 0}, "tolerance of half the value"),
         ([1.0], [1.0], {"rtol": float("nan")}, "rtol"),
         ([1.0], [1.0], {"rtol": 1e-16}, "finer"),
+        ([1.25], [1.0], {"rtol": 0.375}, r"falsified claim is accepted as well.*resolution 1\)"),
         ([1.0], [1.6], {"rtol": 0.4}, r"falsified claim is accepted as well.*resolution 1\.29"),
         ([1.0], [1.0], {"rtol": 3.9 * 2.0**-52}, "finer"),
         (mpmath.mpf(1), mpmath.mpf(1), {"rtol": 3.9 * 2.0**-52}, "finer"),
@@ -1111,6 +1112,11 @@ def test_the_finest_tolerance_is_four_roundings_or_28_digits():
     assert numeric("eq-n", [1.0], [1.0], rtol=2.0**-50, why="test").resolution == approx(2.0**-50)
     double = (sp.sin(2 * x), 2 * sp.sin(x) * sp.cos(x))
     assert numeric("eq-n", *double, at={x: 1}, rtol=1e-28, why="test").resolution == approx(1e-28, rel=1e-3)
+
+
+def test_a_bound_that_is_met_holds():
+    for relation in ("<=", ">="):
+        assert numeric("eq-n", 1.5, 1.5, rtol=1e-9, why="test", relation=relation).resolution == approx(1e-9)
 
 
 def test_a_deviation_as_large_as_the_tolerance_is_accepted():
@@ -1198,6 +1204,11 @@ def test_a_mean_that_is_off_is_named_with_its_distance_in_standard_errors():
         measured("eq-m", RUNS, 1.5, standard_error=0.01, why="test", seeds=SEEDS)
 
 
+def test_a_mean_known_to_less_than_its_own_size_is_evidence_whatever_its_sign():
+    for sign in (-1, 1):
+        assert sampled("eq-s", sign * (RAMP - 37), sign * 12.5).resolution == approx(0.928, rel=1e-3)
+
+
 def test_between_two_and_six_standard_errors_may_be_accepted():
     for sigmas in (2, 6):
         assert f"within {sigmas} standard" in sampled("eq-s", RAMP + 100, 150, sigmas=sigmas).method
@@ -1218,7 +1229,8 @@ NORMAL = np.random.default_rng(0).normal(size=(1000, 120))
         (np.stack([NORMAL[0] + 5, np.ones(120)]), np.array([5.0, 1.0]), {}, "do not vary"),
         (NORMAL, np.zeros(120), {"scale": 1}, "broadcasting"),
         (NORMAL + 5, 5.0, {}, "broadcasting"),
-        (NORMAL[0], 0.0, {}, "scale="),
+        (NORMAL[0], 0.0, {}, r"^eq-s: a claimed value is 0.*scale="),
+        (RAMP - 41.5, 8.0, {}, "4 standard errors are 145% of the claimed value"),
         (100 * NORMAL[0] + 1, 1.0, {}, "Draw more samples"),
         (NORMAL[0] + 5, 5.0, {"sigmas": 1}, "sigmas"),
         (NORMAL[0] + 5, 5.0, {"sigmas": 7}, "sigmas"),
