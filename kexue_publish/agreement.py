@@ -365,6 +365,8 @@ def _one_bracket(part: Tokens) -> bool:
 def ranges(parts: list[Tokens]) -> tuple[list[Tokens], list[Tokens]]:
     """Statements, and those behind them that only say where a name lies: ``0\\le t\\le 1``, ``c>2``, ``a\\ge b``."""
     said, given = parts[:1], []
+    part: Tokens
+    after: Tokens
     listed = False  # in a list of numbers: n = 0, 1, 2, ...
     part: Tokens
     after: Tokens
