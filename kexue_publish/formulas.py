@@ -743,8 +743,8 @@ class _Reader:
 
     def raised(self, base: Node, exponent: Tokens) -> Node:
         mark = [token for token in exponent if token not in "{}"]
-        if mark in ([r"\mathsf", "T"], ["T"], ["-", r"\mathsf", "T"], ["-", "T"]) and "T" not in self.declared:
-            inverse = mark[0] == "-"
+        inverse = mark[:1] == ["-"]
+        if mark[inverse:] == [r"\mathsf", "T"] or (mark[inverse:] == ["T"] and "T" not in self.declared):
             return join(lambda point: _transposed(base.value(point), inverse), base)
         if self.printed and exponent[:1] == ["("] and closing(exponent, 0) == len(exponent) - 1:
             return _of(mp.rf, base, self.sub(exponent[1:-1]))
@@ -875,7 +875,7 @@ class _Reader:
         if len({len(row) for row in entries}) != 1:
             raise Unreadable("a matrix with rows of different lengths")
         flat = [cell for row in entries for cell in row]
-        return join(lambda point: mp.matrix([[number(cell.value(point)) for cell in row] for row in entries]), *flat)
+        return join(lambda point: _blocks([[cell.value(point) for cell in row] for row in entries]), *flat)
 
     def arguments(self, inside: Tokens, count: int | None = None) -> list[Node]:
         nodes = [self.sub(part) for part in split_at(inside, {","})]
@@ -1279,6 +1279,22 @@ def _entry(point: Point, base: str, indices: Sequence[Any]) -> Any:
             raise Unreadable(f"{base} has no such entry")
         return whole[row, column]
     return arbitrary(base, [number(index) for index in indices])
+
+
+def _blocks(rows: Sequence[Sequence[Any]]) -> Any:
+    """A matrix whose entries are numbers or square matrices of one size, beside which a number stands for its multiple of I."""
+    sizes = {(cell.rows, cell.cols) for row in rows for cell in row if is_matrix(cell)} - {(1, 1)}
+    if not sizes:
+        return mp.matrix([[number(cell) for cell in row] for row in rows])
+    ((size, width), *others) = sizes
+    if others or size != width:
+        raise Unreadable("blocks of different shapes")
+    whole = mp.zeros(size * len(rows), size * len(rows[0]))
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            block = cell if is_matrix(cell) and cell.rows == size else number(cell) * mp.eye(size)
+            whole[size * i : size * (i + 1), size * j : size * (j + 1)] = block
+    return whole
 
 
 def _series(body: Node, ranges: Sequence[tuple[str, Node, Node]], product: bool, point: Point) -> Any:

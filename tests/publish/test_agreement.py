@@ -194,6 +194,20 @@ def test_notation_keeps_its_meaning_in_a_product_and_a_power():
     assert compare("2Q^2=2x+2", [DOUBLE], notation=notation).verdict == "disagrees"
 
 
+def test_a_transpose_is_one_although_the_page_has_a_matrix_T():
+    kinds = {"T": r"\text{matrices}", "x": r"\text{columns}", "y": r"\text{columns}"}
+    macros = {"T": r"^{\mathsf{T}}"}
+    assert compare(r"x\T Ty=y\T T\T x", [DOUBLE], macros=macros, notation=kinds).verdict == "holds"
+    assert compare(r"x\T Ty=y\T Tx", [DOUBLE], macros=macros, notation=kinds).verdict == "disagrees"
+
+
+def test_a_matrix_may_have_blocks_and_numbers_beside_them():
+    shown = r"\begin{pmatrix}1&C\\0&1\end{pmatrix}^2=\begin{pmatrix}1&%sC\\0&1\end{pmatrix}"
+    kinds = {"C": r"\text{matrices}"}
+    assert compare(shown % 2, [DOUBLE], notation=kinds).verdict == "holds"
+    assert compare(shown % 3, [DOUBLE], notation=kinds).verdict == "disagrees"
+
+
 def test_a_remainder_is_tested_by_its_order():
     notation = {"x": r"\text{positive}"}
     assert compare(r"\cos x=1-\frac{x^2}2+O(x^4)", [DOUBLE], notation=notation).verdict == "holds"
