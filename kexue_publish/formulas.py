@@ -744,7 +744,9 @@ class _Reader:
     def raised(self, base: Node, exponent: Tokens) -> Node:
         mark = [token for token in exponent if token not in "{}"]
         upright = mark[-2:] == [r"\mathsf", "T"]  # a transpose even where T is a name
-        if mark in ([r"\mathsf", "T"], ["T"], ["-", r"\mathsf", "T"], ["-", "T"]) and (upright or "T" not in self.declared):
+        if mark in ([r"\mathsf", "T"], ["T"], ["-", r"\mathsf", "T"], ["-", "T"]) and (
+            upright or "T" not in self.declared
+        ):
             inverse = mark[0] == "-"
             return join(lambda point: _transposed(base.value(point), inverse), base)
         if self.printed and exponent[:1] == ["("] and closing(exponent, 0) == len(exponent) - 1:
