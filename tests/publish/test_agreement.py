@@ -47,6 +47,11 @@ def test_the_same_formula_written_by_hand_and_by_sympy_agrees(display, record):
     assert compare(display, [record], macros=MACROS).verdict == "both sides"
 
 
+def test_an_upright_t_is_a_transpose_even_where_t_is_a_name():
+    named = {**PRODUCT, "assumptions": [*PRODUCT["assumptions"], r"T\ \text{integer positive}"]}
+    assert compare(r"\tr AB\T C=\tr CAB\T", [named], macros=MACROS).verdict == "both sides"
+
+
 @pytest.mark.parametrize(
     ("display", "record"),
     [
