@@ -603,7 +603,7 @@ class _Comparison:
         declared = {**{name: fact for name, fact in page.items() if name not in ("e", "i", "I")}, **said, **own}
         self.own = own.keys() | said.keys()
         self.display = _Display(formula, declared, functions, known=self.own)
-        self.bounds = domain_of(bounds, {}).relations
+        self.bounds = domain_of(bounds, said).relations
         for name, parity in self.display.parity.items():
             self.facts[name] = f"integer positive {parity}"
 

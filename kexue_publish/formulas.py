@@ -783,7 +783,7 @@ class _Reader:
             return join(lambda point: inner(left.value(point), right.value(point)), left, right)
         if token in (r"\lfloor", r"\lceil"):
             return _of(mp.floor if token == r"\lfloor" else mp.ceil, self.sub(self.group()))
-        if token in (r"\sum", r"\prod"):
+        if token in (r"\sum", r"\prod") or (token in (r"\max", r"\min") and self.here(1) == "_"):
             return self.series()
         if token == r"\int":
             return self.integral()
@@ -897,7 +897,7 @@ class _Reader:
         return below, above
 
     def series(self) -> Node:
-        product = self.take() == r"\prod"
+        kind = self.take()
         below, above = self.bounds()
         if below[:1] == [r"\substack"]:
             below = below[2:-1]
@@ -918,7 +918,9 @@ class _Reader:
         endless = any(last is INFINITY for *_, last in ranges)
         if endless and len(ranges) > 1:
             raise Unreadable("a double sum without end")
-        return Node(lambda point: _series(body, ranges, product, point), free, body.rough or endless, body.limit)
+        if endless and kind in SELECTIONS:
+            raise Unreadable("the largest of endlessly many")
+        return Node(lambda point: _series(body, ranges, kind, point), free, body.rough or endless, body.limit)
 
     def range_of(self, row: Tokens, above: Tokens) -> tuple[list[str], Node, Node]:
         row = [token for token in row if token not in SPACES]
@@ -1297,20 +1299,27 @@ def _blocks(rows: Sequence[Sequence[Any]]) -> Any:
     return whole
 
 
-def _series(body: Node, ranges: Sequence[tuple[str, Node, Node]], product: bool, point: Point) -> Any:
+SELECTIONS = {r"\max": max, r"\min": min}
+
+
+def _series(body: Node, ranges: Sequence[tuple[str, Node, Node]], kind: str, point: Point) -> Any:
+    """The sum, product, largest or smallest of the values of `body` over the ranges."""
     if not ranges:
         return body.value(point)
     (name, first, last), rest = ranges[0], ranges[1:]
 
     def value(k: Any) -> Any:
         with point.at(name, mp.mpf(k)):
-            return _series(body, rest, product, point)
+            return _series(body, rest, kind, point)
 
     start, end = number(first.value(point)), number(last.value(point))
     if mp.isinf(end):
-        return (mp.nprod if product else mp.nsum)(lambda k: number(value(k)), [int(start), mp.inf])
+        return (mp.nprod if kind == r"\prod" else mp.nsum)(lambda k: number(value(k)), [int(start), mp.inf])
     if start != int(start) or end != int(end):
         raise Unreadable("a sum whose bounds are not whole numbers")
+    if kind in SELECTIONS:
+        return SELECTIONS[kind](number(value(k)) for k in range(int(start), int(end) + 1))
+    product = kind == r"\prod"
     total = mp.mpf(1) if product else mp.mpf(0)
     for k in range(int(start), int(end) + 1):
         total = multiply(total, value(k)) if product else (value(k) if total == 0 else add(total, value(k)))

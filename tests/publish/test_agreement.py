@@ -102,6 +102,16 @@ def test_notation_gives_the_kind_and_the_range_of_a_name():
     assert compare("q^2<q", [record], notation={"q": r"\text{positive}"}).verdict == "disagrees"
 
 
+def test_the_range_of_a_name_may_use_the_letters_of_constants():
+    notation = {"i": r"\text{integer positive}, i < n", "n": r"\text{integer positive}"}
+    assert compare(r"i^2\le(n-1)^2", [proved("1 = 1", kind="exact")], notation=notation).verdict == "holds"
+
+
+def test_the_largest_of_endlessly_many_is_refused():
+    with pytest.raises(Unreadable, match="endlessly many"):
+        parse(tokens(r"\max_{k\ge1}\frac1k"))
+
+
 def test_a_definition_inside_the_display_is_written_out():
     assert compare(r"\sin2t=2\,h\cos t,\qquad h=\sin t", [DOUBLE]).verdict == "both sides"
     assert compare(r"\sin2t=3\,h\cos t,\qquad h=\sin t", [DOUBLE]).verdict == "disagrees"
@@ -173,6 +183,8 @@ def test_what_has_no_certain_meaning_is_refused(formula):
         (r"\abs{-x}", 3),
         (r"\sum_{k\ge0}2^{-k}", 2),
         (r"\prod_{k=1}^x(k+1)", 24),
+        (r"\max_{1\le k\le4}k(x-k)", 2),
+        (r"\min_{k=0}^4k(x-k)", -4),
         (r"\frac{(2x)!}{x!^2}", 20),
         (r"(x)_2", 12),
         (r"\psi'(1)", float(mp.pi**2 / 6)),
