@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, alike, array_of, finite, floating, integer, is_tensor, number, require
+from .arguments import Array, alike, array_of, finite, floating, integer, is_tensor, number, quiet, require
 
 __all__ = [
     "LoopBounds",
@@ -52,7 +52,7 @@ def loop_rate(P: Array, weights: Array | None = None) -> Any:
     P : array_like or tensor, shape (..., n, n)
         Transition probabilities; row sums at most 1.
     weights : array_like or tensor, shape (..., n), optional
-        Weight of each start token. Default: 1 each, which gives R, an expected count and no probability. With the
+        Weight of each start token, at most 1e150 (1e18 in float32). Default: 1 each, which gives R, an expected count and no probability. With the
         `stationary` distribution it is S, the expected number of lengths k such that a square of length k starts at a
         given position of a long text.
 
@@ -65,7 +65,7 @@ def loop_rate(P: Array, weights: Array | None = None) -> Any:
     ------
     ValueError
         If P is not square, has a negative or non-finite entry, or a row sum above 1 + 1e-9 (more in float32); if
-        weights has another shape than the tokens, or a negative or non-finite entry.
+        weights has another shape than the tokens, or a negative, non-finite or too large entry.
     TypeError
         If an argument is not real numbers in single or double precision, or one is a tensor and the other an array.
 
@@ -175,7 +175,7 @@ def loop_bounds(P: Array, weights: Array | None = None, *, max_k: int = 1000) ->
     P : array_like or tensor, shape (..., n, n)
         Transition probabilities; row sums at most 1.
     weights : array_like or tensor, shape (..., n), optional
-        As in `loop_rate`, at most 1e150 (1e18 in float32); default 1 each.
+        As in `loop_rate`; default 1 each.
     max_k : int, at most 10**6
         The lower bounds stop at this length, at the latest, and remain lower bounds. They stop before where the rest
         cannot matter in floating point.
@@ -207,8 +207,6 @@ def loop_bounds(P: Array, weights: Array | None = None, *, max_k: int = 1000) ->
     """
     P, xp = _chain(P)
     pi = _weights(weights, P, xp)
-    most = 1e150 if float(xp.finfo(pi.dtype).max) > 1e300 else 1e18
-    require("weights", pi, pi <= most, f"at most {most:g}, since they are squared")
     max_k = integer("max_k", max_k, least=1, most=10**6)
     n = P.shape[-1]
     rho = loop_radius(P)
@@ -545,7 +543,8 @@ def _chain(P: Any) -> tuple[Any, ModuleType]:
     if P.ndim < 2 or P.shape[-1] != P.shape[-2] or P.shape[-1] < 1:
         raise ValueError(f"P must have shape (..., n, n) with n >= 1, got {tuple(P.shape)}")
     _require_probabilities("P", P, xp)
-    sums = P.sum(-1)
+    with quiet():
+        sums = P.sum(-1)
     if bool((sums > 1 + _slack(P, xp)).any()):
         raise ValueError(f"P must have row sums of at most 1, got {float(sums.max())}")
     return P, xp
@@ -560,6 +559,8 @@ def _weights(weights: Any, P: Any, xp: ModuleType) -> Any:
             f"weights must have shape (..., {P.shape[-1]}), one for each token, got {tuple(weights.shape)}"
         )
     _require_probabilities("weights", weights, xp)
+    most = 1e150 if float(xp.finfo(weights.dtype).max) > 1e300 else 1e18
+    require("weights", weights, weights <= most, f"at most {most:g}, since they are squared and added")
     try:
         shape = np.broadcast_shapes(tuple(weights.shape), tuple(P.shape[:-1]))
     except ValueError:

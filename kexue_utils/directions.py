@@ -61,7 +61,7 @@ def angle_pdf(theta: ArrayLike, n: ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        If n <= 1, an argument is NaN or n is infinite, or the shapes do not broadcast.
+        If n <= 1 or above 1e150, an argument is NaN, or the shapes do not broadcast.
     TypeError
         If an argument is not real, or is a torch tensor.
 
@@ -557,6 +557,7 @@ def _to_numpy(x: Any) -> Any:
 
 def _require_dimension(n: NDArray[np.float64]) -> None:
     require("n", n, (n > 1) & np.isfinite(n), "a finite dimension > 1")
+    require("n", n, n <= 1e150, "at most 1e150")
 
 
 def _require_whole(name: str, array: NDArray[np.float64], least: int) -> None:

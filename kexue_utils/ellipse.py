@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import integer, reals, require
+from .arguments import held, integer, quiet, reals, require
 from .extras import needed_by
 
 Floats: TypeAlias = "np.float64 | NDArray[np.float64]"
@@ -69,7 +69,7 @@ def arc_length(t: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        If a semi-axis is out of range, t is not finite, or the shapes do not broadcast.
+        If a semi-axis is out of range, t is not finite or too large, or the shapes do not broadcast.
     TypeError
         If an argument is not real, or is a torch tensor.
 
@@ -89,7 +89,8 @@ def arc_length(t: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
 
     t, a, b = reals(finite=True, t=t, a=a, b=b)
     _require_axes(a=a, b=b)
-    return (b * special.ellipeinc(t, 1 - (a / b) ** 2))[()]
+    with quiet():
+        return held("t, a and b", (b * special.ellipeinc(t, 1 - (a / b) ** 2))[()])
 
 
 def quarter_perimeter(a: ArrayLike, b: ArrayLike) -> Floats:

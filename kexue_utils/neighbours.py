@@ -142,7 +142,8 @@ def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float
     if not (v >= 0).all():
         raise ValueError(f"v must be a finite number >= 0, got {v}")
     z = special.ndtri(k / (N - 1))
-    return (N - 1) * special.ndtr((np.sqrt(v + 4) * z - np.sqrt(v) * g) / 2)
+    with np.errstate(over="ignore"):  # a normal law has no mass out there
+        return (N - 1) * special.ndtr((np.sqrt(v + 4) * z - np.sqrt(v) * g) / 2)
 
 
 @dataclass(frozen=True)

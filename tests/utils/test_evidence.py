@@ -388,7 +388,7 @@ def test_refuses_matrices_of_other_shapes():
         ({"given": [sp.Eq(z + w, 1)]}, ValueError, "given"),
         ({"given": [sp.Gt(sp.Symbol("z", real=True), 0)]}, ValueError, "two different symbols are called z"),
         ({"using": "eq-other"}, TypeError, "using"),
-        ({"using": ["eq other"]}, ValueError, "label"),
+        ({"using": ["eq other"]}, ValueError, "using"),
         ({"using": ["eq-bad"]}, ValueError, "itself"),
         ({"seconds": 0}, ValueError, "seconds"),
         ({"seconds": float("nan")}, ValueError, "seconds"),
