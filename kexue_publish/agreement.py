@@ -55,7 +55,7 @@ from kexue_publish.formulas import (
 
 __all__ = ["TESTED", "Agreement", "compare", "compare_page", "macros_of", "notation_of"]
 
-VERSION = 1
+VERSION = 2
 TESTED = ("both sides", "holds", "in parts", "one side", "false there")
 POINTS = 4
 TOLERANCE = mp.mpf(10) ** -16
