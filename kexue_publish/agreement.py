@@ -205,6 +205,9 @@ def _value(kind: str, name: str, scale: float, rng: random.Random, dimension: in
     if _is_letter(kind):
         width = 1 if "column" in kind else dimension
         entries = mp.matrix([[real() - scale / 2 for _ in range(width)] for _ in range(dimension)])
+        if "substochastic" in kind:  # no negative entries, and no row whose sum is more than 1
+            entries = mp.matrix([[real() / scale for _ in range(dimension)] for _ in range(dimension)])
+            return mp.diag([rng.randint(5, 10) / (10 * sum(entries[i, :])) for i in range(dimension)]) * entries
         if "positive definite" in kind:
             return entries * entries.T + mp.eye(dimension) / 3
         if "symmetric" in kind:
