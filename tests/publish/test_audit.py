@@ -53,7 +53,6 @@ def mutants(e, operator):
         (sp.Derivative(sp.exp(x), x), "order", {"Derivative(exp(x), (x, 2))"}),
         (sp.Function("f")(n), "index", {"f(n + 1)"}),
     ],
-    ids=str,
 )
 def test_mutations_of_an_expression(e, operator, expected):
     assert mutants(e, operator) == expected

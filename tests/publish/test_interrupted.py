@@ -104,6 +104,7 @@ def assert_same_site(book: SmallBook, undisturbed: SmallBook) -> None:
     assert abs(zips[0].stat().st_size - zips[1].stat().st_size) < 1000, "the times in it are packed, too"
 
 
+@pytest.mark.cold
 def test_a_build_that_is_killed_again_and_again_ends_with_the_same_site(
     book: SmallBook, undisturbed: SmallBook
 ) -> None:
