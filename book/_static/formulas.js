@@ -10,7 +10,7 @@
   const stops = (formula) => {
     formula.removeAttribute("tabindex");
     for (const box of formula.querySelectorAll("mjx-container")) {
-      const wider = (part) => part.scrollWidth > part.clientWidth + 1;
+      const wider = (part) => part.scrollWidth > part.clientWidth;
       // Within a line not scrollWidth: the hidden MathML for screen readers may be wider than what it says.
       const drawn = box.querySelector("svg")?.getBoundingClientRect().width ?? 0;
       const wide = formula.matches("div") ? wider(box) || wider(formula) : drawn > box.clientWidth + 1;
@@ -24,7 +24,10 @@
 
   // At once, and whenever there is more or less room: a telephone is turned, a box opens.
   const sized = new ResizeObserver((entries) => entries.forEach(({ target }) => stops(target.closest(".math"))));
-  const watch = (formula) => formula.querySelectorAll("mjx-container").forEach((box) => sized.observe(box));
+  const watch = (formula) => {
+    stops(formula);
+    formula.querySelectorAll("mjx-container").forEach((box) => sized.observe(box));
+  };
 
   const layOut = (formulas) => {
     const now = formulas.filter((formula) => waiting.delete(formula));
