@@ -52,9 +52,9 @@ def loop_rate(P: Array, weights: Array | None = None) -> Any:
     P : array_like or tensor, shape (..., n, n)
         Transition probabilities; row sums at most 1.
     weights : array_like or tensor, shape (..., n), optional
-        Weight of each start token, at most 1e150 (1e18 in float32). Default: 1 each, which gives R, an expected count and no probability. With the
-        `stationary` distribution it is S, the expected number of lengths k such that a square of length k starts at a
-        given position of a long text.
+        Weight of each start token, at most 1e150 (1e18 in float32). Default: 1 each, which gives R, an expected count and no
+        probability. With the `stationary` distribution it is S, the expected number of lengths k such that a square of length k
+        starts at a given position of a long text.
 
     Returns
     -------

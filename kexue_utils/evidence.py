@@ -1036,7 +1036,7 @@ def _same_shape(label: str, a: np.ndarray, b: np.ndarray, name_a: str, name_b: s
 def _magnitude(label: str, claim: np.ndarray, scale: float | None) -> np.ndarray:
     magnitude = abs(claim)
     if scale is not None and not 0 < _one_number("scale", scale) < math.inf:
-        raise ValueError(f"scale: a positive magnitude expected, {scale} given")
+        raise VacuousCheck(f"{label}: scale= has to be a positive magnitude, {scale} given.")
     if np.any(magnitude == 0):
         if scale is None:
             raise VacuousCheck(

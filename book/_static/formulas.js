@@ -10,22 +10,29 @@
   const stops = (formula) => {
     formula.removeAttribute("tabindex");
     for (const box of formula.querySelectorAll("mjx-container")) {
-      // Not scrollWidth: the hidden MathML for screen readers may be wider than what it says.
-      const drawn = box.querySelector("svg").getBoundingClientRect().width;
-      const room = formula.matches("div") ? Math.min(box.clientWidth, formula.clientWidth) : box.clientWidth;
-      box.toggleAttribute("data-wide", drawn > room + 1); // makes it scroll: kexue.css
+      const wider = (part) => part.scrollWidth > part.clientWidth;
+      // Within a line not scrollWidth: the hidden MathML for screen readers may be wider than what it says.
+      const drawn = box.querySelector("svg")?.getBoundingClientRect().width ?? 0;
+      const wide = formula.matches("div") ? wider(box) || wider(formula) : drawn > box.clientWidth + 1;
+      box.toggleAttribute("data-wide", wide); // makes it scroll: kexue.css
       box.tabIndex = -1; // the menu of MathJax opens by a click
-      if (drawn <= room + 1) continue;
-      const scrolls = (part) => part.scrollWidth > part.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(part).overflowX);
-      const scroller = [box, formula].find(scrolls);
+      const scrolls = (part) => wider(part) && /auto|scroll/.test(getComputedStyle(part).overflowX);
+      const scroller = wide && [box, formula].find(scrolls);
       if (scroller) scroller.tabIndex = 0;
     }
+  };
+
+  // At once, and whenever there is more or less room: a telephone is turned, a box opens.
+  const sized = new ResizeObserver((entries) => entries.forEach(({ target }) => stops(target.closest(".math"))));
+  const watch = (formula) => {
+    stops(formula);
+    formula.querySelectorAll("mjx-container").forEach((box) => sized.observe(box));
   };
 
   const layOut = (formulas) => {
     const now = formulas.filter((formula) => waiting.delete(formula));
     now.forEach((formula) => seen.unobserve(formula));
-    if (now.length) busy = busy.then(() => MathJax.typesetPromise(now)).then(() => now.forEach(stops), console.error);
+    if (now.length) busy = busy.then(() => MathJax.typesetPromise(now)).then(() => now.forEach(watch), console.error);
     return busy;
   };
 
@@ -80,10 +87,5 @@
   document.addEventListener("kx-added", ({ target }) => { if (window.MathJax.typesetPromise) add(target); }); // else pageReady will
   addEventListener("beforeprint", () => {
     try { MathJax.typeset([...waiting].filter(shown)); } catch { /* what is not there yet prints as it was written */ }
-  });
-  let resized = 0;
-  addEventListener("resize", () => {
-    clearTimeout(resized);
-    resized = setTimeout(() => document.querySelectorAll(".math:has(mjx-container)").forEach(stops), 300);
   });
 })();

@@ -24,12 +24,14 @@ WITHOUT_STROKES = "document.querySelectorAll('mjx-container > svg').forEach((dra
 # Without preload: axe would fetch the style sheets, which a page opened from a folder may not.
 VIOLATIONS = """async ([levels, rules]) => {
     const { violations } = await axe.run(document, { runOnly: levels, rules, resultTypes: ["violations"], preload: false });
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.length}, such as ${nodes[0].html.slice(0, 200)} (${nodes[0].failureSummary})`);
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.length}, such as ${nodes[0].target.join(" ")} ${nodes[0].html.slice(0, 200)} (${nodes[0].failureSummary})`);
 }"""
 
 
 def violations(page: Page, *without: str) -> list[str]:
     page.evaluate(WITHOUT_STROKES)
+    # The scripts look at sizes after the next layout.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.evaluate(AXE)
     return page.evaluate(VIOLATIONS, [LEVELS, {rule: {"enabled": False} for rule in without}])
 
