@@ -14,7 +14,16 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
-    *("Makefile", "_config.yml", "requirements.txt", "references.bib", "pyproject.toml", "LICENSE", "binder"),
+    *(
+        "Makefile",
+        "_config.yml",
+        "requirements.txt",
+        "requirements.lock",
+        "references.bib",
+        "pyproject.toml",
+        "LICENSE",
+        "binder",
+    ),
     *("kexue_utils", "kexue_publish", "book/_static", "book/_templates", "book/chapters.yml"),
 )
 HEADER = """---

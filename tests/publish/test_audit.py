@@ -25,7 +25,7 @@ def outcomes(monkeypatch):
     monkeypatch.setattr(attack, "display", lambda data, raw: shown.append(data[attack.MIME]))
 
     def run(check, *args, **kwargs):
-        attacking(check, Settings(mutants=30, cpu_seconds=60))(*args, **kwargs)
+        attacking(check, Settings(mutants=30, seconds=60, cpu_seconds=60))(*args, **kwargs)
         return shown[-1]["outcomes"]
 
     return run
