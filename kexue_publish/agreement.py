@@ -368,8 +368,6 @@ def _one_bracket(part: Tokens) -> bool:
 def ranges(parts: list[Tokens]) -> tuple[list[Tokens], list[Tokens]]:
     """Statements, and those behind them that only say where a name lies: ``0\\le t\\le 1``, ``c>2``, ``a\\ge b``."""
     said, given = parts[:1], []
-    part: Tokens
-    after: Tokens
     listed = False  # in a list of numbers: n = 0, 1, 2, ...
     part: Tokens
     after: Tokens
@@ -381,7 +379,6 @@ def ranges(parts: list[Tokens]) -> tuple[list[Tokens], list[Tokens]]:
         if listed:
             given.append([*sides[0], r"\ge", *sides[1]])
             continue
-        sides, signs = split_relations(part)
         plain = all(_bare(side) or re.fullmatch(r"[-\d.\\a-z{} /]*", " ".join(side)) for side in sides)
         if signs and set(signs) <= RELATIONS - {"=", r"\ne"} and plain and any(_bare(side) for side in sides):
             given.append(part)
@@ -712,7 +709,6 @@ class _Comparison:
         for other in checked:
             if other.left is None or other.right is None:
                 continue
-            sides = [node for node in (link.left, link.right) if node is not None]
             flipped = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}.get(other.sign, other.sign)
             ways = [(other.left, other.sign, other.right), (other.right, flipped, other.left)]
             for left, sign, right in ways:
@@ -725,7 +721,6 @@ class _Comparison:
                     ok and (mine is not None and mine.names)
                     for ok, mine in zip(agree, (link.left, link.right), strict=True)
                 )
-            del sides
         return False, half
 
     def _same(self, mine: Node, theirs: Node, domain: Domain, salt: str) -> bool:

@@ -33,7 +33,7 @@ from IPython.display import display
 from kexue_utils import evidence, goals
 from kexue_utils.goals import CheckFailed, Goal, TimeLimitReached, VacuousCheck
 
-from .mutations import Mutation, choose, of_expression, of_numbers, short
+from .mutations import Mutation, choose, of_expression, of_numbers, short, unchanged
 
 MIME = "application/vnd.kexue.audit+json"
 WATCHED = ("prove", "exact", "numeric", "sampled", "measured", "refute", "cite", "define")
@@ -212,12 +212,12 @@ def _of_proof(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
     for side, e in sides.items():
         for mutation in of_expression(e):
             yield Mutant(
-                mutation.inside(_same, side),
+                mutation.inside(unchanged, side),
                 lambda mutated, side=side: _if_other(mutated, sides[side], {side: mutated}),
                 judge_side(side),
             )
     if relation != "=":
-        turned = Mutation("relation", relation, lambda: TURNED[relation], _same, "relation")
+        turned = Mutation("relation", relation, lambda: TURNED[relation], unchanged, "relation")
         yield Mutant(turned, lambda mutated: {"relation": mutated}, lambda _: ("survived", "the opposite holds too"))
     yield from _of_premises(given)
 
@@ -230,7 +230,7 @@ def _of_premises(given: tuple) -> Iterator[Mutant]:
         where = f"premise {short(premise, 40)}"
         if premise not in (True, sp.true):
             yield Mutant(
-                Mutation("premise", premise, lambda: "left out", _same, where),
+                Mutation("premise", premise, lambda: "left out", unchanged, where),
                 lambda _, i=i: {"given": without(i)},
                 lambda _: ("premise", "proved without it"),
             )
@@ -238,16 +238,12 @@ def _of_premises(given: tuple) -> Iterator[Mutant]:
             continue
         for mutation in of_expression(premise.rhs):
             yield Mutant(
-                mutation.inside(_same, where),
+                mutation.inside(unchanged, where),
                 lambda value, i=i, p=premise: _if_other(
                     value, p.rhs, {"given": [*given[:i], sp.Eq(p.lhs, value, evaluate=False), *given[i + 1 :]]}
                 ),
                 lambda _: ("premise", "proved with this premise too"),
             )
-
-
-def _same(part: Any) -> Any:
-    return part
 
 
 def _if_other(mutated: Any, original: Any, changed: dict[str, Any]) -> dict[str, Any]:
@@ -320,7 +316,7 @@ def _of_cases(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
             where = f"{'left' if place == 0 else 'right'} side of case {short(cases[i], 30)}"
             for mutation in of_expression(side):
                 yield Mutant(
-                    mutation.inside(_same, where),
+                    mutation.inside(unchanged, where),
                     lambda mutated, i=i, place=place: _if_other(
                         mutated,
                         results[i][place],
@@ -331,14 +327,14 @@ def _of_cases(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
     if any(relation != "=" for _, relation, _ in results):
         opposite = [(left, TURNED.get(relation, relation), right) for left, relation, right in results]
         yield Mutant(
-            Mutation("relation", "each relation", lambda: "its opposite", _same, "all cases"),
+            Mutation("relation", "each relation", lambda: "its opposite", unchanged, "all cases"),
             lambda _: {"claim": lambda case: opposite[[repr(c) for c in cases].index(repr(case))]},
             lambda _: ("survived", "the opposite holds too: both sides are equal in every case"),
         )
     moved = [(left, relation, results[i - 1][2]) for i, (left, relation, _) in enumerate(results)]
     if moved != results:
         yield Mutant(
-            Mutation("shift", "each right side", lambda: "that of the case before", _same, "all cases"),
+            Mutation("shift", "each right side", lambda: "that of the case before", unchanged, "all cases"),
             lambda _: {"claim": lambda case: moved[[repr(c) for c in cases].index(repr(case))]},
             lambda _: _judge_moved(results),
         )
@@ -397,12 +393,12 @@ def _of_comparison(arguments: Mapping[str, Any], accepted: evidence.Evidence) ->
 
         for mutation in of_numbers(expected, scale):
             yield Mutant(
-                mutation.inside(_same, name),
+                mutation.inside(unchanged, name),
                 lambda mutated: {} if np.array_equal(mutated, expected) else {name: mutated},
                 judge,
             )
     if relation != "=":
-        turned = Mutation("relation", relation, lambda: TURNED[relation], _same, "relation")
+        turned = Mutation("relation", relation, lambda: TURNED[relation], unchanged, "relation")
         yield Mutant(turned, lambda mutated: {"relation": mutated}, lambda _: ("survived", "the opposite holds too"))
 
 
@@ -426,7 +422,7 @@ def _of_formulas(arguments: Mapping[str, Any], relation: str) -> Iterator[Mutant
         original = goals.as_sympy(arguments[side], side)
         for mutation in of_expression(original):
             yield Mutant(
-                mutation.inside(_same, side),
+                mutation.inside(unchanged, side),
                 lambda mutated, side=side, original=original: _if_other(mutated, original, {side: mutated}),
                 judge(original),
             )
@@ -444,7 +440,7 @@ def _of_interval(predicted: tuple) -> Iterator[Mutant]:
     }
     for operator, interval in others.items():
         yield Mutant(
-            Mutation(operator, predicted, lambda interval=interval: interval, _same, "predicted"),
+            Mutation(operator, predicted, lambda interval=interval: interval, unchanged, "predicted"),
             lambda mutated: {} if mutated == (low, high) or not mutated[0] < mutated[1] else {"predicted": mutated},
             lambda mutated: (
                 ("implied", "a wider interval")
@@ -465,7 +461,7 @@ def _of_refutation(arguments: Mapping[str, Any], accepted: evidence.Evidence) ->
         return "survived", "a true claim is refuted"
 
     def replaced(operator: str, what: str, **changed: Any) -> Mutant:
-        return Mutant(Mutation(operator, "", lambda: what, _same, next(iter(changed))), lambda _: changed, survived)
+        return Mutant(Mutation(operator, "", lambda: what, unchanged, next(iter(changed))), lambda _: changed, survived)
 
     if callable(claim) and not isinstance(claim, sp.Basic):
         yield replaced("true claim", "always true", claim=lambda case: True)

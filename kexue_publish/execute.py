@@ -236,10 +236,8 @@ def _open(folder: Path) -> JupyterCacheBase:
     store = get_cache(folder)
     try:
         store.list_cache_records()
-    except (
-        RuntimeError,
-        SQLAlchemyError,
-    ) as error:  # killed in its first moments, a run leaves a database without tables
+    except (RuntimeError, SQLAlchemyError) as error:
+        # Killed in its first moments, a run leaves a database without tables.
         if trouble(error, folder):
             raise
         print(f"The cache in {folder} is damaged: every chapter is executed anew.", file=sys.stderr)

@@ -86,7 +86,7 @@ def of_expression(e: sp.Basic) -> Iterator[Mutation]:
     ['sin(x)', 'sin(x) + 2']
     """
     e = e.as_immutable() if isinstance(e, sp.MatrixBase) else e
-    for node, rebuild in _nodes(e, _same):
+    for node, rebuild in _nodes(e, unchanged):
         for operator, change in _mistakes(node):
             yield Mutation(operator, node, change, rebuild)
     free = sorted((s for s in e.free_symbols if isinstance(s, sp.Symbol)), key=str)
@@ -106,7 +106,7 @@ def of_numbers(a: np.ndarray, scale: float = 1.0) -> Iterator[Mutation]:
     """
 
     def mistake(operator: str, change: Callable[..., Any]) -> Mutation:
-        return Mutation(operator, a, change, _same)
+        return Mutation(operator, a, change, unchanged)
 
     yield mistake("factor", lambda: 2 * a)
     yield mistake("sign", lambda: -a)
@@ -153,7 +153,8 @@ def short(value: Any, length: int = 70) -> str:
     return text if len(text) <= length else f"{text[: length - 2]} …"
 
 
-def _same(part: Any) -> Any:
+def unchanged(part: Any) -> Any:
+    """The part itself: how a mutation of the whole is rebuilt."""
     return part
 
 

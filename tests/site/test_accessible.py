@@ -40,7 +40,7 @@ def violations(page: Page, *without: str) -> list[str]:
 def test_no_rule_of_wcag_a_or_aa_is_broken(opened):
     page = opened[0]
     page.emulate_media(reduced_motion="reduce")
-    page.wait_for_function(LAID_OUT)
+    until(page, LAID_OUT)
     # Colours are looked at below, where everything is open.
     assert violations(page, "color-contrast") == []
     page.evaluate(UNFOLD)
