@@ -193,6 +193,16 @@ def display_math(latex: str) -> nodes.math_block:
     return nodes.math_block(latex, latex, nowrap=False, number=None)
 
 
+def legible(notation: str) -> nodes.Node:
+    """Notation of a front matter as a formula, with a mark for each argument."""
+    if not notation:
+        return nodes.Text("left out")
+    latex = notation.replace("&", "")
+    for argument, mark in (("#1", r"\bullet"), ("#2", r"\circ"), ("#3", r"\star")):
+        latex = latex.replace(argument, f"{{{mark}}}")
+    return nodes.math(latex, latex)
+
+
 def gist(method: str) -> str:
     """The first clause of how something was checked, where there is room for one line only.
 
@@ -214,7 +224,7 @@ AGREEMENT = {
 
 
 def agreement_in_words(agreement: Agreement) -> str:
-    """The verdict for a reader, with the reason where nothing was compared, and the notation that was used.
+    """The verdict for a reader, with the reason where nothing was compared.
 
     >>> agreement_in_words(Agreement("not compared", "a definition: nothing was checked"))
     'not compared: a definition: nothing was checked.'
@@ -315,6 +325,9 @@ class PageWriter:
             panel = E("div", *self.panel(entry), class_="kx-panel")
             yield E("section", title, display_math(entry.latex), panel, id=entry.anchor, class_="kx-evidence")
         yield E("section", E("h2", "What rests on what"), self.graph(self.chapter), id=GRAPH)
+        if self.book.pages[self.chapter].notation:
+            how = "For the comparison of what is displayed with what was checked, this page's notation was read so."
+            yield E("section", E("h2", "Notation"), E("p", how), self.notation(self.chapter), id=NOTATION)
 
     def panel(self, entry: Entry) -> Iterator[Tag]:
         if entry.weakest:
@@ -335,16 +348,29 @@ class PageWriter:
             content = self.piece(piece, entry.latex if piece is beside else "")
             yield E("div", *content, class_=f"kx-piece kx-{piece.kind}")
         if beside:
-            yield E(
-                "p",
-                E("strong", "Displayed and checked"),
-                f": {agreement_in_words(entry.agreement)}",
-                class_="kx-foot kx-agreement",
-            )
+            said = E("strong", "Displayed and checked"), f": {agreement_in_words(entry.agreement)}"
+            yield E("p", *said, *self.notation_used(entry), class_="kx-foot kx-agreement")
         if not entry.pieces:
             yield E("p", "No check of this page speaks about this equation.", class_="kx-verdict")
         if entry.used_by:
             yield E("p", "Used for ", *self.links(entry.used_by), ".", class_="kx-foot")
+
+    def notation_used(self, entry: Entry) -> Iterator[nodes.Node]:
+        """The names in an equation that the comparison read as the page says, with a link to what it says."""
+        if entry.agreement.tested and entry.agreement.notation:
+            yield nodes.Text(" It read ")
+            for position, shown in enumerate(entry.agreement.notation):
+                yield nodes.Text(", " if position else "")
+                yield legible(shown)
+            yield nodes.Text(" as ")
+            yield self.anchor(self.url(evidence_page(self.app, self.chapter), NOTATION), "this page means it")
+            yield nodes.Text(".")
+
+    def notation(self, chapter: str) -> Tag:
+        """How the comparison reads what only this chapter writes."""
+        meanings = self.book.pages[chapter].notation
+        rows = (E("div", E("dt", legible(shown)), E("dd", legible(meaning))) for shown, meaning in meanings.items())
+        return E("dl", *rows, class_="kx-notation")
 
     def piece(self, piece: Piece, displayed: str = "") -> Iterator[Tag]:
         record = piece.record
@@ -365,7 +391,14 @@ class PageWriter:
             rows.append(("Source", [self.citation(record["citation"])]))
         if bases := [label for label in piece.using if label in self.book.entries]:
             rows.append(("Rests on", list(self.links(bases, words=True))))
-        yield E("dl", *(E("div", E("dt", name), E("dd", *value)) for name, value in rows))
+        beside = {"Displayed", "Checked"} if displayed else set()
+        yield E(
+            "dl",
+            *(
+                E("div", E("dt", name), E("dd", *value), class_="kx-beside" if name in beside else None)
+                for name, value in rows
+            ),
+        )
         facts = [seconds_in_words(record["seconds"])] if piece.kind not in ("cited", "definition") else []
         if record["seed"] is not None:
             facts.append(f"seed {record['seed']}")
@@ -504,6 +537,7 @@ class PageWriter:
 
 
 GRAPH = "what-rests-on-what"
+NOTATION = "notation"
 ROW = 36  # height of a row of the graph, in the units of the drawing; 16 units are one em
 
 

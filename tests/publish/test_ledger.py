@@ -134,9 +134,9 @@ ALPHA = (
     + "\n```{ledger-graph}\n```\n"
 )  # fmt: skip
 BETA = (
-    HEAD + "# Beta\n\nSee {eq}`eq-theorem`.\n" + SHOW
-    + equation("eq-corollary")
-    + check(record("proved", "eq-corollary", using=["eq-step", "eq-theorem"]))
+    HEAD.replace("kernelspec", r"notation: {'Q_{#1}': '2+#1'}" + "\nkernelspec") + "# Beta\n\nSee {eq}`eq-theorem`.\n" + SHOW
+    + equation("eq-corollary", "Q_1 = 3")
+    + check(record("proved", "eq-corollary", checked="2 + 1 = 3", using=["eq-step", "eq-theorem"]))
     + equation("eq-consequence")
     + check(record("exact", "eq-consequence", using=["eq-corollary"]))
     + equation("eq-twice")
@@ -256,6 +256,14 @@ def test_panel_says_what_was_checked_how_and_on_what_it_rests(good):
     ]
 
 
+def test_panel_names_the_notation_that_the_comparison_used_and_leads_to_its_meaning(good):
+    agreement = good.panel("beta", "eq-corollary").select_one(".kx-agreement")
+    assert words(agreement).endswith(r"It read \(Q_{{\bullet}}\) as this page means it.")
+    page, _, anchor = agreement.a["href"].partition("#")
+    assert words(good.page(page.removesuffix(".html")).find(id=anchor).dl) == r"\(Q_{{\bullet}}\)\(2+{\bullet}\)"
+    assert "It read" not in words(good.panel("alpha", "eq-step"))
+
+
 def test_every_piece_is_listed_the_deciding_one_first(good):
     panel = good.panel("beta", "eq-twice")
     assert [words(strong) for strong in panel.select(".kx-how strong")] == ["numeric", "sampled"]
@@ -349,7 +357,7 @@ def test_a_book_without_equations_says_so(tiny_book):
     assert ledger.count("No labelled equation in the book yet.") == 2  # in place of the counts and of the table
     assert "No equation rests on another one yet." in ledger
     assert "No equation of this chapter rests on another one." in words(book.page("plain"))
-    assert book.ledger() == {"equations": [], "counts": {}}
+    assert book.ledger() == {"equations": [], "counts": {}, "agreement": {}}
 
 
 def test_nothing_changed_means_nothing_is_written_again(good):

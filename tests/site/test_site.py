@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from functools import cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -12,6 +13,8 @@ import yaml
 from bs4 import BeautifulSoup
 from conftest import PAGES, SITE, until
 from playwright.sync_api import expect
+
+from kexue_publish.agreement import TESTED
 
 # From the folder as a reader would unpack it, and from a server as it is published; phone and desktop; light and dark.
 PHONE = ("folder", "phone", "dark")
@@ -285,3 +288,9 @@ def test_the_ledger_leads_to_every_equation():
     for equation in ledger["equations"]:
         file, _, name = equation["url"].partition("#")
         assert unquote(name) in anchors(file), equation["url"]
+
+
+def test_three_fifths_of_the_displayed_formulas_were_compared_with_what_was_checked():
+    verdicts = Counter(json.loads((SITE / "ledger.json").read_text(encoding="utf-8"))["agreement"])
+    assert sum(verdicts[verdict] for verdict in TESTED) >= 0.6 * verdicts.total(), verdicts
+    assert not verdicts["disagrees"], verdicts
