@@ -301,13 +301,13 @@ class PageWriter:
     def script(self, name: str, call: str, content: object) -> str:
         """Write a script file that hands `content` to a function of ledger.js, and return its address."""
         text = f"{call}({json.dumps(content, ensure_ascii=False, separators=(',', ':'))})\n"
-        file = Path(self.app.outdir, "_static", "evidence", f"{name}.js")
+        file = Path(self.app.outdir, "_evidence", f"{name}.js")  # not in _static, which every build copies anew
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         # A changed file has a new address, or a browser would show the old one with the new page.
         version = hashlib.sha256(text.encode()).hexdigest()[:8]
         root = "../" * self.app.builder.get_target_uri(self.docname).count("/")
-        return f"{root}_static/evidence/{name}.js?v={version}"
+        return f"{root}_evidence/{name}.js?v={version}"
 
     def evidence_body(self) -> Iterator[Tag]:
         """The content of a chapter's evidence page: every equation with its panel open, and what rests on what."""

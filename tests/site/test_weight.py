@@ -50,7 +50,7 @@ def test_a_page_loads_the_scripts_that_it_uses(path):
 
 
 def test_evidence_that_is_loaded_when_wanted_is_within_its_budget():
-    files = list((SITE / "_static" / "evidence").glob("*.js"))
+    files = list((SITE / "_evidence").glob("*.js"))
     assert files
     assert {file.name: file.stat().st_size for file in files if file.stat().st_size > EVIDENCE} == {}
 

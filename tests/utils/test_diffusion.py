@@ -115,12 +115,12 @@ def test_predictor_is_minus_bbar_times_the_score(seed):
 
 
 def test_predictor_is_the_mean_of_the_noise():
-    mp.mp.dps = 30
-    a, b, x = mp.mpf("0.6"), mp.mpf("0.8"), mp.mpf("0.3")
-    density = lambda e: mp.npdf(e) * sum(mp.npdf((x - b * e) / a, m, mp.mpf("0.1")) for m in (-1, 1))  # noqa: E731
-    peaks = [-10, *sorted((x - a * m) / b for m in (-1, 1)), 10]
-    mean = mp.quad(lambda e: e * density(e), peaks) / mp.quad(density, peaks)
-    assert gaussian_mixture_eps([[0.3]], 0.6, 0.8, [[-1.0], [1.0]], 0.1)[0, 0] == relative(float(mean))
+    with mp.workdps(30):
+        a, b, x = mp.mpf("0.6"), mp.mpf("0.8"), mp.mpf("0.3")
+        density = lambda e: mp.npdf(e) * sum(mp.npdf((x - b * e) / a, m, mp.mpf("0.1")) for m in (-1, 1))  # noqa: E731
+        peaks = [-10, *sorted((x - a * m) / b for m in (-1, 1)), 10]
+        mean = mp.quad(lambda e: e * density(e), peaks) / mp.quad(density, peaks)
+        assert gaussian_mixture_eps([[0.3]], 0.6, 0.8, [[-1.0], [1.0]], 0.1)[0, 0] == relative(float(mean))
 
 
 def test_every_sample_may_have_its_own_noise_level():

@@ -282,7 +282,7 @@ def test_the_first_wrong_entry_of_a_batch_is_named(library):
     batch = library([[0.5, 0.25], [-3.0, 2.0]])
     with pytest.raises(ValueError, match=r"^labels must lie between 0 and 1, got -3\.0$"):
         multilabel_softmax(batch, batch)
-    with pytest.raises(ValueError, match=r"^scores must be finite, got inf$"):
+    with pytest.raises(ValueError, match=r"^scores must be finite numbers, got inf$"):
         multilabel_softmax(library([[0.5, 0.25], [math.inf, math.nan]]), batch)
     with pytest.raises(ValueError, match=r"^labels must be 0 or 1 for pairs of labels, got values in between$"):
         pairwise_ranking(abs(batch), abs(batch) / 4)

@@ -254,6 +254,10 @@ def test_parameters_survive_a_loss_that_is_not_finite():
     assert x.item() == pytest.approx(1 - 0.01 / 0.5)
 
 
+def step_size() -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.StepLR(torch.optim.SGD([torch.zeros(1)]), step_size=1)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -266,7 +270,12 @@ def test_parameters_survive_a_loss_that_is_not_finite():
         (lambda: fit(lambda k: np.zeros(0), 3), TypeError, "loss as a number"),
         (lambda: fit(lambda k: np.zeros(k + 1), 3), ValueError, r"one shape, got \(2,\) after \(1,\)"),
         (lambda: fit(lambda k: (0.0, np.zeros(2)), 3), ValueError, r"one shape, got \[\(\), \(2,\)\]"),
-        (lambda: fit(lambda k: 0, 3, scheduler=object()), ValueError, "scheduler needs the optimizer"),
+        (
+            lambda: fit(lambda k: 0, 3, scheduler=object()),
+            TypeError,
+            "scheduler must be one of torch.optim, got object",
+        ),
+        (lambda: fit(lambda k: 0, 3, scheduler=step_size()), ValueError, "scheduler needs the optimizer"),
     ],
 )
 def test_bad_arguments_are_named(call, error, message):
