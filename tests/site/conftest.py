@@ -99,8 +99,8 @@ def visit(browser: Browser, addresses: dict[str, str]):
             )
             page = session.new_page()
             page.goto(f"{base}/{path}", wait_until="networkidle")
-            page.wait_for_function(
-                "() => !document.querySelector('script[src*=\"mathjax/\"]') || window.MathJax?.startup?.promise"
+            until(
+                page, "() => !document.querySelector('script[src*=\"mathjax/\"]') || window.MathJax?.startup?.promise"
             )
             page.evaluate("() => window.MathJax?.startup?.promise")
             yield page

@@ -11,7 +11,7 @@ import axe_playwright_python
 import pytest
 from conftest import PAGES, SITE, until
 from playwright.sync_api import Page
-from test_site import DESKTOP, LAID_OUT, PHONE, UNFOLD, every_page, on_pages, pages_with, parsed
+from test_site import DESKTOP, LAID_OUT, PHONE, UNFOLD, VISITS, every_page, on_pages, pages_with, parsed
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -36,7 +36,7 @@ def violations(page: Page, *without: str) -> list[str]:
     return page.evaluate(VIOLATIONS, [LEVELS, {rule: {"enabled": False} for rule in without}])
 
 
-@on_pages(*((path, *way) for path in PAGES for way in (PHONE, DESKTOP)))
+@on_pages(*VISITS)
 def test_no_rule_of_wcag_a_or_aa_is_broken(opened):
     page = opened[0]
     page.emulate_media(reduced_motion="reduce")

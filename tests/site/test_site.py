@@ -19,9 +19,13 @@ from kexue_publish.agreement import TESTED
 # From the folder as a reader would unpack it, and from a server as it is published; phone and desktop; light and dark.
 PHONE = ("folder", "phone", "dark")
 DESKTOP = ("server", "desktop", "light")
-# Every page in two of these ways, the front page in all.
-FRONT = [("book/index.html", "folder", "desktop", "dark"), ("book/index.html", "server", "phone", "light")]
 TEXTS = [path for path in PAGES if not path.startswith("book/evidence/")]
+EVIDENCE = [path for path in PAGES if path.startswith("book/evidence/")]
+# Every page in both of these ways, except that an evidence page, which repeats the panels of its chapter, has one of them in turn.
+VISITS = [(path, *way) for path in TEXTS for way in (PHONE, DESKTOP)]
+VISITS += [(path, *(PHONE, DESKTOP)[position % 2]) for position, path in enumerate(EVIDENCE)]
+# The front page in all ways.
+FRONT = [("book/index.html", "folder", "desktop", "dark"), ("book/index.html", "server", "phone", "light")]
 every_page = pytest.mark.parametrize("path", PAGES)
 
 
@@ -43,7 +47,7 @@ def same(visit: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
 
 
 def pages_with(selector: str, way: tuple[str, str, str]) -> list[tuple[str, str, str, str]]:
-    return [(path, *way) for path in PAGES if parsed(path).select(selector)]
+    return [visit for visit in VISITS if visit[1:] == way and parsed(visit[0]).select(selector)]
 
 
 @cache
@@ -82,7 +86,7 @@ UNFOLD = """() => {
 LAID_OUT = """() => ![...document.querySelectorAll(".math:not(:has(mjx-container))")].some((formula) => formula.checkVisibility())"""
 
 
-@on_pages(*((path, *way) for path in PAGES for way in (PHONE, DESKTOP)), *FRONT)
+@on_pages(*VISITS, *FRONT)
 def test_page_is_whole_and_stays_at_home(opened):
     page, *_, scheme = opened
     page.evaluate(UNFOLD)
@@ -197,10 +201,8 @@ def test_badges_open_and_close_by_keyboard(opened):
             continue
         for is_open in (True, False):
             badge.locator("summary").press("Enter")
-            page.wait_for_function(
-                "([badge, is_open]) => badge.nextElementSibling.checkVisibility() === is_open",
-                arg=[badge.element_handle(), is_open],
-            )
+            shown = "([badge, is_open]) => badge.nextElementSibling.checkVisibility() === is_open"
+            until(page, shown, [badge.element_handle(), is_open])
 
 
 @pytest.mark.parametrize("place", ["folder", "server"])
