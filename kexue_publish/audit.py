@@ -36,7 +36,7 @@ OUTCOMES = ("caught", "equivalent", "implied", "premise", "undecided", "survived
 PREAMBLE = "from kexue_publish.attack import install\n\ninstall()"
 
 
-def audit_book(source: Path | str = ".", pages: Iterable[str] = (), *, workers: int | None = None) -> list[dict]:
+def audit_book(source: Path | str = ".", pages: Iterable[str] = (), *, workers: int | None = None) -> tuple[list[dict], list[str]]:
     """Run chapters, and attack every claim in them.
 
     Parameters
@@ -48,10 +48,11 @@ def audit_book(source: Path | str = ".", pages: Iterable[str] = (), *, workers: 
     Returns
     -------
     One record for each piece of evidence: ``page``, ``line`` of its cell, ``kind``, ``label``, and ``outcomes``, one for each mutant.
+    And a message for each chapter that does not run.
 
     Raises
     ------
-    ValueError : `_toc.yml` or `_config.yml` cannot be read, or a chapter does not run.
+    ValueError : `_toc.yml` or `_config.yml` cannot be read.
     """
     source = Path(source).resolve()
     settings, names = execute._configuration(source)
@@ -66,13 +67,13 @@ def audit_book(source: Path | str = ".", pages: Iterable[str] = (), *, workers: 
 
     def work(chapter: execute.Chapter) -> list[dict]:
         if chapter.state == "failed":
-            raise ValueError(chapter.message)
+            return []
         chapter.notebook.cells.insert(0, nbformat.v4.new_code_cell(PREAMBLE))
         chapter.notebook.metadata.source_map.insert(0, 0)
         started = time.monotonic()
         execute._execute(chapter, source, environment, math.inf)
         if chapter.state == "failed":
-            raise ValueError(chapter.message)
+            return []
         found = list(_records(chapter))
         survivors = sum(outcome["outcome"] == "survived" for record in found for outcome in record["outcomes"])
         print(f"{chapter.page}: {survivors} survived, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
@@ -85,9 +86,8 @@ def audit_book(source: Path | str = ".", pages: Iterable[str] = (), *, workers: 
     for record in records:
         if record["kind"] == "cite":
             record["outcomes"] = [_wrong_key(record, known, key) for key in _other_keys(record["citation"])]
-    return sorted(
-        records, key=lambda record: (wanted.index(Path(record["page"]).with_suffix("").as_posix()), record["line"])
-    )
+    records.sort(key=lambda record: (wanted.index(Path(record["page"]).with_suffix("").as_posix()), record["line"]))
+    return records, [chapter.message for chapter in chapters if chapter.state == "failed"]
 
 
 def _records(chapter: execute.Chapter) -> Iterable[dict]:
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:
-        records = audit_book(options.source, options.pages, workers=options.workers)
+        records, failures = audit_book(options.source, options.pages, workers=options.workers)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -186,6 +186,10 @@ def main(arguments: list[str] | None = None) -> int:
     output.with_suffix(".json").write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", "utf8")
     output.with_suffix(".txt").write_text(text + "\n", "utf8")
     print(text)
+    for message in failures:
+        print(message, file=sys.stderr)
+    if failures:
+        return 2
     return int(any(outcome["outcome"] == "survived" for record in records for outcome in record["outcomes"]))
 
 
