@@ -36,7 +36,9 @@ OUTCOMES = ("caught", "equivalent", "implied", "premise", "undecided", "survived
 PREAMBLE = "from kexue_publish.attack import install\n\ninstall()"
 
 
-def audit_book(source: Path | str = ".", pages: Iterable[str] = (), *, workers: int | None = None) -> tuple[list[dict], list[str]]:
+def audit_book(
+    source: Path | str = ".", pages: Iterable[str] = (), *, workers: int | None = None
+) -> tuple[list[dict], list[str]]:
     """Run chapters, and attack every claim in them.
 
     Parameters

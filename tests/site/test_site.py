@@ -162,7 +162,7 @@ def test_every_slider_moves_by_keyboard(opened):
             for key in keys:
                 page.keyboard.press(key)
             expect(image).not_to_have_attribute("src", before[0], timeout=10_000)
-            image.evaluate("image => image.decode()")
+            until(page, "(image) => image.complete && image.naturalWidth > 0", image.element_handle())
             assert image.get_attribute("alt") not in ("", before[1])
 
 
