@@ -271,7 +271,7 @@ def test_a_visitor_can_play_within_the_first_screen(visit):
 
 @on_pages(*((chapter["page"], *DESKTOP) for chapter in written()))
 def test_paper_shows_the_text_and_the_first_frames(opened):
-    page = opened[0]
+    page, *_, scheme = opened
     page.emulate_media(media="print", color_scheme="dark")
     for furniture in (".bd-sidebar-primary", ".bd-header-article", ".bd-sidebar-secondary", ".kx-controls"):
         assert not any(part.is_visible() for part in page.locator(furniture).all()), furniture
@@ -282,6 +282,7 @@ def test_paper_shows_the_text_and_the_first_frames(opened):
         "rgba(0, 0, 0, 0)",
     )
     assert len(page.pdf()) > 20_000
+    page.emulate_media(media="screen", color_scheme=scheme)  # for the tests that look at the page next
 
 
 def test_the_ledger_leads_to_every_equation():
