@@ -25,9 +25,6 @@ __all__ = ["deficit", "log_perturbed_argmax", "perturbed_argmax_probabilities"]
 NOISES = ("gumbel", "normal", "logistic", "exponential")
 RULES = ("line", "midpoint", "interior")
 
-# How far the integrand reaches, in units of the noise: below the middle of the scores (normal) or the lowest (logistic), above the highest.
-_REACH = {"normal": (6.5, 8.5), "logistic": (13.0, 27.0)}
-
 
 def perturbed_argmax_probabilities(
     scores: Array, noise: str = "normal", nodes: int = 64, rule: str = "line", normalise: bool = False
@@ -164,7 +161,7 @@ def _on_the_line(scores: Any, xp: ModuleType, noise: str, nodes: int) -> Any:
     """The integrals over x by the trapezoidal rule, from where to where no integrand matters outside."""
     fixed = scores.detach() if is_tensor(scores) else scores
     lowest, highest = xp.amin(fixed, -1), xp.amax(fixed, -1)
-    below, above = _REACH[noise]
+    below, above = _reach(noise, nodes)
     first = ((lowest + highest) / 2 if noise == "normal" else lowest) - below
     step = (highest + above - first) / max(nodes - 1, 1)
     x = first[..., None] + step[..., None] * _constants(scores, xp, np.arange(nodes))
@@ -172,6 +169,14 @@ def _on_the_line(scores: Any, xp: ModuleType, noise: str, nodes: int) -> Any:
     log_F, log_f = _log_cdf(xp, noise, y), _log_density(xp, noise, y)
     all_lower = log_F.sum(-2)[..., None, :]
     return _logsumexp(xp, log_f + (all_lower - log_F)) + xp.log(step)[..., None]
+
+
+def _reach(noise: str, nodes: int) -> tuple[float, float]:
+    """How far the grid goes below the middle of the scores (normal) or the lowest (logistic), and above the highest."""
+    if noise == "normal":
+        return 6.5, 8.5
+    above = min(3.4 * math.sqrt(nodes), 36.0)  # where what is cut off weighs as much as the error of the step
+    return above / 2, above
 
 
 def _mean_over_quantiles(scores: Any, xp: ModuleType, noise: str, nodes: int, rule: str) -> Any:
