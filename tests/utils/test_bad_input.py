@@ -325,6 +325,13 @@ def true_fid_bias(eigenvalues, N):
             for row, size in zip(eigenvalues, N, strict=True)]  # fmt: skip
 
 
+def true_choice(scores, nodes):
+    """Logarithms of the means over the midpoints, normal noise."""
+    q = [quantile(mp.mpf(2 * k + 1) / (2 * nodes)) for k in range(nodes)]
+    rivals = [(i, [m - v for j, v in enumerate(scores) if j != i]) for i, m in enumerate(scores)]
+    return log(np.array([sum(mp.fprod(mp.ncdf(gap + x) for gap in gaps) for x in q) / nodes for _, gaps in rivals]))
+
+
 def log_one_plus(x):
     return each(mp.log1p, otypes=[object])(x)
 
@@ -448,6 +455,11 @@ TABLE = [
     Entry("bigint.FFTInt.from_int", lambda value, width: int(bigint.FFTInt.from_int(value, width)), value=Whole(12345), width=Whole(2), truth=lambda value, width: value),
     Entry("bigint.chudnovsky_digits", D=Whole(30), device=Choice("cpu", optional=True)),
     Entry("bigint.chudnovsky_pi", lambda **a: str(bigint.chudnovsky_pi(**a))[:20], D=Whole(30), width=Whole(5), device=Choice("cpu", optional=True)),
+    Entry("choice.perturbed_argmax_probabilities", scores=Numbers(SCORES), noise=Choice("gumbel", also_wrong=(None,)), nodes=Whole(3), rule=Choice("line", also_wrong=(None,)), normalise=Choice(False, also_wrong=(None, 1)), library=True,
+          truth=lambda scores, **_: row_softmax(scores), condition=lambda scores, **_: abs(scores).max()),
+    Entry("choice.log_perturbed_argmax", scores=Numbers([0.5, -1.25, 2.0]), noise=Choice("normal", also_wrong=(None,)), nodes=Whole(3), rule=Choice("midpoint", also_wrong=(None,)), normalise=Choice(False, also_wrong=(None, 1)), library=True,
+          truth=lambda scores, nodes, **_: true_choice(scores, nodes), condition=lambda scores, **_: 1 + abs(scores).max()),
+    Entry("choice.deficit", n=Whole(10), K=Whole(100), truth=lambda n, K: mp.mpf(n - 2) / (2 * K)),
     Entry("decoding.loop_rate", P=Numbers(CHAIN), weights=Numbers([0.5, 0.25, 0.25], optional=True), library=True, truth=lambda P, weights: weights @ visits(P).diagonal()),
     Entry("decoding.loop_mass", P=Numbers(CHAIN), library=True, truth=lambda P: -log_det(identity(3) - P * P)),
     Entry("decoding.loop_radius", P=Numbers(CHAIN), library=True, truth=true_radius),
