@@ -1,9 +1,9 @@
 r"""Pipe networks with laminar or turbulent friction, and a tank whose water is changed: who gets how much of a common flow.
 
-Notation: a pipe of resistance r that carries the flow q loses the pressure ``r * q * abs(q) ** (e - 1)``. Its exponent e is 1 for
-laminar flow, 7/4 for turbulent flow in smooth pipes (Blasius), 2 in rough ones. Any coherent units do. At a junction as much flows
+Notation: a pipe of resistance r that carries the flow q loses the pressure ``r * q * abs(q) ** (alpha - 1)``. Its exponent alpha is 1
+for laminar flow, 7/4 for turbulent flow in smooth pipes (Blasius), 2 in rough ones. Any coherent units do. At a junction as much flows
 in as out. Where pressures are held at some nodes there is one such flow and no other, since it minimises the strictly convex
-*content*, the sum of ``r * abs(q) ** (e + 1) / (e + 1)`` less the work done at those nodes.
+*content*, the sum of ``r * abs(q) ** (alpha + 1) / (alpha + 1)`` less the work done at those nodes.
 
 `pipe_network`, `manifold_flows` and `water_change_peak` take NumPy arrays and torch tensors (same device and dtype out), with batch
 dimensions in front.
@@ -24,7 +24,7 @@ from .arguments import Array, alike, array_of, broadcast, finite, floating, held
 __all__ = ["HTree", "h_tree", "manifold_flows", "pipe_network", "water_change_peak"]
 
 _RANGE = 1e12  # resistances that differ by more leave no digits in a linear system
-_SMALL = 1e-10  # below this share of the largest flow a turbulent pipe is treated as if its friction were linear
+_SMALL = 1e-7  # a turbulent pipe with a smaller share of the largest flow is nearly without friction, which would spoil the linear system
 
 
 class HTree(NamedTuple):
@@ -100,7 +100,7 @@ def h_tree(width: float, height: float, rounds: int) -> HTree:
 def pipe_network(edges: Any, resistance: Array, exponent: float, fixed: Mapping[int, float]) -> Any:
     r"""Flows in a network of pipes between nodes whose pressure is held, by Newton's method on the content.
 
-    .. math:: P_i - P_j = r_{ij}\, q_{ij} |q_{ij}|^{e-1}, \qquad
+    .. math:: P_i - P_j = r_{ij}\, q_{ij} |q_{ij}|^{\alpha-1}, \qquad
               \sum_j q_{ij} = 0 \text{ at every node whose pressure is not held}
 
     Parameters
@@ -110,7 +110,7 @@ def pipe_network(edges: Any, resistance: Array, exponent: float, fixed: Mapping[
     resistance : array_like or tensor, shape (..., E)
         Positive, and within a factor of 1e12 of each other.
     exponent : float
-        e, from 1 (laminar) to 2 (rough turbulent).
+        alpha, from 1 (laminar) to 2 (rough turbulent).
     fixed : mapping of int to float
         Pressure of the nodes where it is held, at least one.
 
@@ -128,8 +128,8 @@ def pipe_network(edges: Any, resistance: Array, exponent: float, fixed: Mapping[
 
     Notes
     -----
-    Computed in double precision, to about 1e-9 of the largest flow. Differentiable in `resistance`. For resistances in series and
-    in parallel no iteration is needed; for e = 1 the flows solve one linear system, as ``networkx.resistance_distance`` does.
+    Computed in double precision, to about 1e-8 of the largest flow. Differentiable in `resistance`. For resistances in series and
+    in parallel no iteration is needed; for alpha = 1 the flows solve one linear system, as ``networkx.resistance_distance`` does.
 
     Source: Birkhoff & Diaz, Quart. Appl. Math. 13 (1956), for the content.
 
@@ -175,7 +175,7 @@ def pipe_network(edges: Any, resistance: Array, exponent: float, fixed: Mapping[
             q = _minimise_content(relative.detach(), e, drive, rest, xp)
     else:
         q = _minimise_content(relative, e, drive, rest, xp)
-    q = _newton(q, relative, e, drive, rest, xp)  # once more, for the gradient and the last digits
+    q = q + _conserving(_newton(q, relative, e, drive, rest, xp) - q, relative, rest, xp)  # once more, for the gradient
     with quiet():
         scaled = q * ((high - low) ** (1 / e) / largest ** (1 / e))
         scaled = scaled.astype(dtype) if xp is np else scaled.to(dtype)
@@ -344,7 +344,7 @@ def _most(x: Any, xp: ModuleType) -> Any:
 
 
 def _newton(q: Any, r: Any, e: float, drive: Any, rest: Any, xp: ModuleType) -> Any:
-    """Flows after one Newton step. They conserve the flow at every free node, whatever q was; for e = 1 they are the solution."""
+    """Flows after one Newton step. They conserve the flow at every free node, whatever q was; for alpha = 1 they are the solution."""
     size = abs(q)
     slope = e * r * xp.maximum(size, _SMALL * _most(size, xp)) ** (e - 1)
     aim = q + (drive - r * q * size ** (e - 1)) / slope  # flows if all free pressures were 0
@@ -354,6 +354,15 @@ def _newton(q: Any, r: Any, e: float, drive: Any, rest: Any, xp: ModuleType) -> 
     system = rest.swapaxes(-1, -2) @ weighted
     P = xp.linalg.solve(system, -(aim[..., None, :] @ rest).swapaxes(-1, -2))
     return aim + (weighted @ P)[..., 0]
+
+
+def _conserving(step: Any, r: Any, rest: Any, xp: ModuleType) -> Any:
+    """A change of the flows without the rounding that would leave water at free nodes: much where a pipe is nearly at rest."""
+    if not rest.shape[-1]:
+        return step
+    weighted = rest / r[..., None]
+    left = (step[..., None, :] @ rest).swapaxes(-1, -2)
+    return step - (weighted @ xp.linalg.solve(rest.swapaxes(-1, -2) @ weighted, left))[..., 0]
 
 
 def _minimise_content(r: Any, e: float, drive: Any, rest: Any, xp: ModuleType) -> Any:
@@ -367,7 +376,7 @@ def _minimise_content(r: Any, e: float, drive: Any, rest: Any, xp: ModuleType) -
         return q
     q = q * ((drive * q).sum(-1)[..., None] / (r * abs(q) ** (e + 1)).sum(-1)[..., None]) ** (1 / e)
     for _ in range(200):
-        step = _newton(q, r, e, drive, rest, xp) - q
+        step = _conserving(_newton(q, r, e, drive, rest, xp) - q, r, rest, xp)
         largest = _most(abs(q), xp)
         if bool((abs(step) <= 1e-11 * largest).all()):
             break
