@@ -365,6 +365,15 @@ def quantile(p):
     return mp.sqrt(2) * mp.erfinv(2 * p - 1)
 
 
+def true_manifold(n, r, R, kind):
+    rows = []
+    for ratio in np.atleast_1d(r / R).ravel():
+        rate = mp.acosh(1 + ratio)
+        shape = [mp.cosh(rate * (i - mp.mpf(n + 1) / 2)) for i in range(1, n + 1)]
+        rows.append([value / sum(shape) for value in shape])
+    return np.array(rows, dtype=object).reshape((*np.shape(r / R), n))
+
+
 def true_step(theta, grad, lr):
     return theta * exp(-lr * grad)
 
@@ -506,6 +515,12 @@ TABLE = [
     Entry("gaussians.transport_map", **COVARIANCES, library=True),
     Entry("gaussians.sqrtm_psd", sigma=COVARIANCES["sigma_p"], library=True),
     Entry("gaussians.fid_bias", eigenvalues=Numbers([[1.0, 0.5, 0.0], [2.0, 1.0, 1.0]]), N=Numbers([50.0, 20.0]), library=True, truth=true_fid_bias),
+    Entry("hydraulics.h_tree", width=Number(60.0), height=Number(40.0), rounds=Whole(2)),
+    Entry("hydraulics.pipe_network", edges=Thing([(1, 0), (4, 0), (2, 4), (3, 4)], bad=(None, 3, "ab", [], [(1.0, 0.0)] * 4, [(1, 1)] * 4, [(0, -1)] * 4, [(0, 10**30)] * 4, [(4, 5), (1, 0), (2, 0), (3, 0)], [1, 0, 4, 0])), resistance=Numbers([1.0, 0.5, 0.25, 0.5]),
+          exponent=Number(1.75), fixed=Thing({0: -1.0, 1: 0.0, 2: 0.0, 3: 0.0}, bad=(None, 3, [0], {}, {9: 0.0}, {0: math.nan}, {0: math.inf}, {0: "1"}, {"0": 1.0}, {0.0: 1.0})), library=True),
+    Entry("hydraulics.manifold_flows", n=Whole(3), r=Numbers([1.0, 0.5, 2.0]), R=Numbers([4.0, 8.0, 0.25]), kind=Choice("reverse", also_wrong=(None,)), library=True, truth=true_manifold),
+    Entry("hydraulics.water_change_peak", s=Numbers([0.5, 1.0, 2.0]), p=Numbers([0.25, 0.0, 0.5]), phi=Numbers([0.25, 0.5, 1.0]), T=Numbers([8.0, 4.0, 30.0]), library=True,
+          truth=each(lambda s, p, phi, T: s * (mp.expm1(p * T) / (p * (phi + mp.expm1(p * T))) if p * T < 1e5 else 1 / p) if p else s * T / phi)),
     Entry("losses.multilabel_softmax", scores=Numbers(SCORES), labels=Numbers([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]], booleans=True), threshold=Numbers([0.5, -1.0]), reduction=REDUCTION, library=True,
           truth=lambda scores, labels, threshold, reduction: true_multilabel(scores, labels, threshold), condition=lambda scores, threshold, **_: abs(scores).max() + abs(threshold).max()),
     Entry("losses.pairwise_ranking", scores=Numbers(SCORES), labels=Numbers(LABELS, booleans=True), gamma=Number(2.0), margin=Number(0.25), reduction=REDUCTION, library=True,
@@ -571,6 +586,7 @@ RESULTS = {
     "ellipse.Seam": "ellipse.seam",
     "evidence.Evidence": "evidence.define",
     "explore.Explorer": "explore.explore",
+    "hydraulics.HTree": "hydraulics.h_tree",
     "neighbours.HubLaw": "neighbours.hub_law",
 }
 INTERNAL = {"arguments", "goals"}
