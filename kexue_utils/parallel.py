@@ -16,8 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from .arguments import Array, alike, finite, held, integer, is_tensor, number, quiet, require
 from .extras import needed_by
 
@@ -64,7 +62,7 @@ def combine(gradients: Array, weights: Array | None = None) -> Any:
     [-4.625] [-5.1]
     """
     given = {"gradients": gradients} | ({} if weights is None else {"weights": weights})
-    xp, g, *rest = alike(half=False, **given)
+    _, g, *rest = alike(half=False, **given)
     if g.ndim < 1 or 0 in g.shape:
         raise ValueError(f"gradients must have shape (K, ...) and not be empty, got {tuple(g.shape)}")
     finite("gradients", g)
