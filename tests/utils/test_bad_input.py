@@ -521,7 +521,7 @@ TABLE = [
     Entry("parallel.ring_all_reduce", vectors=Thing([[1, 2], [3, 4]], bad=(3, "ab", [1, 2], ["ab"], [[1], [1, 2]], [], [["a"], ["b"]])), steps=Whole(2, optional=True)),
     Entry("parallel.run_torchrun", script=Thing("result = 1", bad=(*TEXT, "", " ")), processes=Thing(2, bad=(0, -1, 65, 10**30, 2.0, True, "2", [])), inputs=Thing({"a": 1}, bad=(3, "a", ["a"], {"a b": 1}, {3: 1}, {"a": object()}), optional=True),
           timeout=Thing(1.0, bad=(0, -1.0, "1", True, [], math.nan, math.inf))),
-    Entry("parallel.shard_gradients", loss=Thing(lambda module, x: module(x).sum(), bad=(3, "x", lambda module, x: 3.0, lambda module, x: module(x).expand(2, -1))), module=Thing(MODEL, bad=(3, "x", torch.nn.ReLU())),
+    Entry("parallel.shard_gradients", loss=Thing(lambda module, x: module(x).sum(), bad=(3, "x", lambda module, x: 3.0, lambda module, x: module(x))), module=Thing(MODEL, bad=(3, "x", torch.nn.ReLU())),
           shards=Thing([torch.ones(3, 2)], bad=(3, "ab", [], [3], [()], [torch.ones(0, 2)], torch.ones(3, 2)))),
     Entry("ramanujan.rogers_ramanujan", q=Numbers([0.25, 0.5, 0.875]), levels=Whole(4), truth=true_rogers_ramanujan),
     Entry("training.at_scale", quick=1, full=2),
