@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from mpmath import mp
 
 import kexue_utils
-from kexue_utils import bigint, diffusion, optimizers, words
+from kexue_utils import bigint, contracts, diffusion, optimizers, words
 
 # What an argument is ---------------------------------------------------------------------------------------------------
 
@@ -410,6 +410,14 @@ SEED = Whole(3)
 MODEL = Fresh(lambda: torch.nn.Linear(2, 1))
 
 
+class Clonable(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(2, 1)
+
+    def config(self):
+        return {}
+
+
 def limbs(**more):
     bad = (None, [1, 2], np.array([1, 2]), torch.ones(3), torch.ones(0, dtype=torch.int64), torch.ones(2, 2, dtype=int), torch.tensor([True]))  # fmt: skip
     return Choice(LIMBS, also_wrong=bad, **more)
@@ -469,6 +477,7 @@ TABLE = [
     Entry("choice.log_perturbed_argmax", scores=Numbers([0.5, -1.25, 2.0]), noise=Choice("normal", also_wrong=(None,)), nodes=Whole(3), rule=Choice("midpoint", also_wrong=(None,)), normalise=Choice(False, also_wrong=(None, 1)), library=True,
           truth=lambda scores, nodes, **_: true_choice(scores, nodes), condition=lambda scores, **_: 1 + abs(scores).max()),
     Entry("choice.deficit", n=Whole(10), K=Whole(100), truth=lambda n, K: mp.mpf(n - 2) / (2 * K)),
+    Entry("contracts.assert_clonable", lambda module, inputs, seed: contracts.assert_clonable(module, *([None] if inputs is None else inputs), seed=seed), module=Thing(Fresh(Clonable), bad=(3, "x", torch.nn.Linear(2, 1))), inputs=Thing([torch.ones(2)], bad=([], [3.0], ["x"])), seed=SEED),
     Entry("decoding.loop_rate", P=Numbers(CHAIN), weights=Numbers([0.5, 0.25, 0.25], optional=True), library=True, truth=lambda P, weights: weights @ visits(P).diagonal()),
     Entry("decoding.loop_mass", P=Numbers(CHAIN), library=True, truth=lambda P: -log_det(identity(3) - P * P)),
     Entry("decoding.loop_radius", P=Numbers(CHAIN), library=True, truth=true_radius),
@@ -534,6 +543,13 @@ TABLE = [
     Entry("optimizers.ExponentiatedGradient", one_step(optimizers.ExponentiatedGradient, [0.5, 2.0]), lr=Number(0.25)),
     Entry("optimizers.ExponentiatedGradient.add_param_group", of_a_parameter, params=Thing(Fresh(lambda: torch.tensor([0.5, 2.0])), bad=(torch.tensor([-1.0]), torch.tensor([math.nan]), torch.tensor([math.inf]), torch.ones(1, dtype=torch.complex64)))),
     Entry("optimizers.HypergradientGains", one_step(optimizers.HypergradientGains, [0.5, 2.0]), lr=Number(0.25), gamma=Number(0.5), rule=Choice("product", also_wrong=(None,))),
+    Entry("parallel.combine", gradients=Numbers([[1.0, -2.0], [3.0, 0.5]]), weights=Numbers([2.0, 0.5], optional=True), library=True,
+          truth=lambda gradients, weights: weights @ gradients / weights.sum(), condition=lambda gradients, weights: abs(gradients).max()),
+    Entry("parallel.ring_all_reduce", vectors=Thing([[1, 2], [3, 4]], bad=(3, "ab", [1, 2], ["ab"], [[1], [1, 2]], [], [["a"], ["b"]])), steps=Whole(2, optional=True)),
+    Entry("parallel.run_torchrun", script=Thing("result = 1", bad=(*TEXT, "", " ")), processes=Thing(2, bad=(0, -1, 65, 10**30, 2.0, True, "2", [])), inputs=Thing({"a": 1}, bad=(3, "a", ["a"], {"a b": 1}, {3: 1}, {"a": object()}), optional=True),
+          timeout=Thing(1.0, bad=(0, -1.0, "1", True, [], math.nan, math.inf))),
+    Entry("parallel.shard_gradients", loss=Thing(lambda module, x: module(x).sum(), bad=(3, "x", lambda module, x: 3.0, lambda module, x: module(x))), module=Thing(MODEL, bad=(3, "x", torch.nn.ReLU())),
+          shards=Thing([torch.ones(3, 2)], bad=(3, "ab", [], [3], [()], [torch.ones(0, 2)], torch.ones(3, 2)))),
     Entry("ramanujan.rogers_ramanujan", q=Numbers([0.25, 0.5, 0.875]), levels=Whole(4), truth=true_rogers_ramanujan),
     Entry("training.at_scale", quick=1, full=2),
     Entry("training.data_parallel", model=Thing(MODEL)),
@@ -588,6 +604,7 @@ RESULTS = {
     "explore.Explorer": "explore.explore",
     "hydraulics.HTree": "hydraulics.h_tree",
     "neighbours.HubLaw": "neighbours.hub_law",
+    "parallel.RingState": "parallel.ring_all_reduce",
 }
 INTERNAL = {"arguments", "goals"}
 
