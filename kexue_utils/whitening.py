@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, alike, broadcast, finite, floating, held, integer, number, quiet, require
+from .arguments import Array, alike, broadcast, finite, floating, held, integer, number, quiet, reals, require
 
 __all__ = ["Whitening", "best_cut", "cosine_pairs", "mahalanobis_cosine", "predicted_auc", "predicted_correlation"]
 
@@ -140,9 +140,14 @@ class Whitening:
         rounding = d * xp.finfo(covariance.dtype).eps * float(variances[0])
         rank = int((variances > max(rounding, float(xp.finfo(covariance.dtype).tiny))).sum())
         if self.alpha > 0 and self.eps == 0 and rank < k:
-            raise ValueError(f"X has the rank {rank} around its mean, k must not be above it, got k = {k}: choose k <= {rank}, or eps > 0")
+            raise ValueError(
+                f"X has the rank {rank} around its mean, k must not be above it, got k = {k}: choose k <= {rank}, or eps > 0"
+            )
         if self.alpha > 0 and self.count_ <= 2 * d:
-            warnings.warn(f"X has {self.count_} rows for {d} dimensions: whitening shrinks all differences between their cosines", stacklevel=4)
+            warnings.warn(
+                f"X has {self.count_} rows for {d} dimensions: whitening shrinks all differences between their cosines",
+                stacklevel=4,
+            )
         with quiet():
             scales = (xp.clip(variances[:k], 0, None) + self.eps) ** (-self.alpha / 2)
             self._matrix = held("X", (U * signs)[:, :k] * scales)
@@ -222,9 +227,20 @@ def mahalanobis_cosine(x: Array, y: Array, mean: Array, sigma: Array) -> Any:
     with quiet():
         transposed = xp.swapaxes(sigma, -1, -2)
         largest = abs(sigma).max()
-        require("sigma", abs(sigma - transposed), abs(sigma - transposed) <= _ASYMMETRY * largest, "symmetric: the difference from its transpose must be 0")
-        scale = xp.sqrt(abs(xp.diagonal(sigma, 0, -2, -1)))  # unit diagonal: no entry is out of range for being large or small
-        require("sigma", xp.diagonal(sigma, 0, -2, -1), xp.diagonal(sigma, 0, -2, -1) > 0, "positive definite: its diagonal positive")
+        require(
+            "sigma",
+            abs(sigma - transposed),
+            abs(sigma - transposed) <= _ASYMMETRY * largest,
+            "symmetric: the difference from its transpose must be 0",
+        )
+        # To a unit diagonal, so that no entry is out of range for being large or small.
+        scale = xp.sqrt(abs(xp.diagonal(sigma, 0, -2, -1)))
+        require(
+            "sigma",
+            xp.diagonal(sigma, 0, -2, -1),
+            xp.diagonal(sigma, 0, -2, -1) > 0,
+            "positive definite: its diagonal positive",
+        )
         correlation = held("sigma", sigma / scale[..., :, None] / scale[..., None, :])
         u, v = held("x and mean", (x - mean) / scale), held("y and mean", (y - mean) / scale)
     factor = _cholesky(correlation, xp)
@@ -314,7 +330,7 @@ def best_cut(shares: Array) -> int:
     Raises
     ------
     ValueError, TypeError
-        As `predicted_correlation`; and if shares has not one dimension.
+        As `predicted_correlation`; and if shares has not one dimension, or is a torch tensor.
 
     Notes
     -----
@@ -325,11 +341,11 @@ def best_cut(shares: Array) -> int:
     >>> best_cut([1, 0.3, 0.3, 0.3]), best_cut([1, 0.3, 0.3, 0.3, 0.3, 0.3])
     (1, 6)
     """
-    xp, r, _ = _shares(shares, None)
-    if r.ndim != 1:
-        raise ValueError(f"shares must have one dimension, got shape {tuple(r.shape)}")
-    values = r.tolist()
-    return int((np.cumsum(values) / np.sqrt(np.arange(1, len(values) + 1))).argmax()) + 1
+    (r,) = reals(finite=True, shares=shares)
+    if r.ndim != 1 or not len(r):
+        raise ValueError(f"shares must have one dimension, and entries, got shape {r.shape}")
+    require("shares", r, (r >= 0) & (r <= 1), "from 0 to 1")
+    return int((np.cumsum(r) / np.sqrt(np.arange(1, len(r) + 1))).argmax()) + 1
 
 
 # ---------------------------------------------------------------- private
@@ -364,7 +380,9 @@ def _unit(name: str, x: Any, xp: ModuleType) -> Any:
 def _same_length(**vectors: Any) -> None:
     lengths = {name: v.shape[-1] if v.ndim else None for name, v in vectors.items()}
     if len(set(lengths.values())) > 1 or None in lengths.values():
-        raise ValueError(f"{', '.join(vectors)} must have vectors of one length, got {', '.join(map(str, lengths.values()))}")
+        raise ValueError(
+            f"{', '.join(vectors)} must have vectors of one length, got {', '.join(map(str, lengths.values()))}"
+        )
     broadcast(**{name: tuple(v.shape[:-1]) for name, v in vectors.items()})
 
 

@@ -237,7 +237,9 @@ def test_mahalanobis_cosine_survives_any_affine_map(seed, d):
     root, A = rng.standard_normal((2, d, d))
     assume(min(abs(np.linalg.det(root)), abs(np.linalg.det(A))) > 0.05)
     sigma = root @ root.T
-    moved = mahalanobis_cosine(A @ x + shift, A @ y + shift, A @ mean + shift, (A @ sigma @ A.T + (A @ sigma @ A.T).T) / 2)
+    moved = mahalanobis_cosine(
+        A @ x + shift, A @ y + shift, A @ mean + shift, (A @ sigma @ A.T + (A @ sigma @ A.T).T) / 2
+    )
     assert moved == pytest.approx(mahalanobis_cosine(x, y, mean, sigma), abs=1e-6)
 
 
