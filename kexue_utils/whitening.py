@@ -399,7 +399,7 @@ def _cosine_after(u: Any, v: Any, factor: Any, xp: ModuleType) -> Any:
         solved = [np.linalg.solve(factor, vector[..., None])[..., 0] for vector in (u, v)]
     else:
         solved = [xp.linalg.solve_triangular(factor, vector[..., None], upper=False)[..., 0] for vector in (u, v)]
-    u, v = (_unit(name, vector, xp) for name, vector in zip(("x - mean", "y - mean"), solved))
+    u, v = (_unit(name, vector, xp) for name, vector in zip(("x - mean", "y - mean"), solved, strict=True))
     return xp.clip((u * v).sum(-1), -1, 1)[()]
 
 
