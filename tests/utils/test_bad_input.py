@@ -416,6 +416,11 @@ class Clonable(torch.nn.Linear):
 
     def config(self):
         return {}
+def true_spearman(auc, p, n):
+    return mp.sqrt(3 * p * (1 - p)) * (2 * auc - 1) / mp.sqrt((1 - 1 / n) * (1 + 1 / n))
+
+
+WIDE_CLOUD = [[1.0, 2.0], [3.0, 1.0], [0.0, 4.0], [5.0, 0.5], [2.0, 2.0], [4.0, 3.0]]
 
 
 def limbs(**more):
@@ -550,6 +555,9 @@ TABLE = [
           timeout=Thing(1.0, bad=(0, -1.0, "1", True, [], math.nan, math.inf))),
     Entry("parallel.shard_gradients", loss=Thing(lambda module, x: module(x).sum(), bad=(3, "x", lambda module, x: 3.0, lambda module, x: module(x))), module=Thing(MODEL, bad=(3, "x", torch.nn.ReLU())),
           shards=Thing([torch.ones(3, 2)], bad=(3, "ab", [], [3], [()], [torch.ones(0, 2)], torch.ones(3, 2)))),
+    Entry("ranking.spearman_from_auc", auc=Numbers([0.75, 0.5, 1.0]), p=Numbers([0.5, 0.25, 0.125]), n=Numbers([8.0, 100.0, 2.0], optional=True), truth=each(true_spearman)),
+    Entry("ranking.auc_from_spearman", rho=Numbers([0.25, 0.5, -0.125]), p=Numbers([0.5, 0.25, 0.125]), n=Numbers([8.0, 100.0, 2.0], optional=True),
+          truth=each(lambda rho, p, n: mp.mpf(0.5) + rho / true_spearman(1, p, n) / 2), condition=lambda rho, p, n: 1),
     Entry("ramanujan.rogers_ramanujan", q=Numbers([0.25, 0.5, 0.875]), levels=Whole(4), truth=true_rogers_ramanujan),
     Entry("training.at_scale", quick=1, full=2),
     Entry("training.data_parallel", model=Thing(MODEL)),
@@ -576,6 +584,15 @@ TABLE = [
     Entry("strategies.simplify", d=Thing(X / X**2)),
     Entry("strategies.sums", d=Thing(X)),
     Entry("strategies.trigonometric", d=Thing(sp.sin(X) ** 2)),
+    Entry("whitening.Whitening", lambda X, **a: (y := kexue_utils.whitening.Whitening(**a).fit(X).transform(X)) @ y.swapaxes(-1, -2), X=Numbers(WIDE_CLOUD), k=Whole(2, optional=True), alpha=Number(0.5), eps=Number(0.25), library=True),
+    Entry("whitening.cosine_pairs", A=Numbers([[1.0, 2.0], [0.5, -1.0]]), B=Numbers([[2.0, 1.0], [0.25, 1.0]]), library=True, condition=lambda A, B: 1,
+          truth=lambda A, B: [mp.fdot(a, b) / mp.sqrt(mp.fdot(a, a) * mp.fdot(b, b)) for a, b in zip(A, B, strict=True)]),
+    Entry("whitening.mahalanobis_cosine", x=Numbers([3.0, 1.0]), y=Numbers([2.0, 4.0]), mean=Numbers([1.0, 1.5]), sigma=Numbers([[4.0, 1.0], [1.0, 2.0]]), library=True),
+    Entry("whitening.predicted_correlation", shares=Numbers([0.5, 0.25, 1.0]), weights=Numbers([1.0, 2.0, -0.5], optional=True), library=True, condition=lambda shares, weights: 1,
+          truth=lambda shares, weights: mp.fdot(shares, weights) / mp.sqrt(3 * mp.fdot(weights, weights))),
+    Entry("whitening.predicted_auc", shares=Numbers([0.5, 0.25, 1.0]), weights=Numbers([1.0, 2.0, -0.5], optional=True), library=True, condition=lambda shares, weights: 1,
+          truth=lambda shares, weights: mp.ncdf(mp.fdot(shares, weights) / mp.sqrt(sum(w**2 * (2 + r**2) for r, w in zip(shares, weights, strict=True))))),
+    Entry("whitening.best_cut", shares=Numbers([0.5, 0.25, 1.0])),
     *(Entry(f"words.{name}", e=Thing(A * B, bad=(None, "A", 1.5, [], 1j, math.nan, sp.Eq(X, 1)))) for name in ("Det", "Mean", "Tr", "Transpose", "transpose")),
     Entry("words.Letter", name=Thing("A", bad=(*TEXT, "")), structure=Choice("general")),
     Entry("words.letters", names=Thing("A B", bad=(*TEXT, "")), structure=Choice("general")),
