@@ -83,8 +83,7 @@ def line_sums(A: Array) -> Any:
     up = list(range(n))
     down = up[::-1]
     diagonals = [A[..., up, y, x].sum(-1) for y, x in ((up, up), (up, down), (down, up), (down, down))]
-    together = _concatenate([*lines, _stack(diagonals, A, axis=-1)], A)
-    return together
+    return _concatenate([*lines, _stack(diagonals, A, axis=-1)], A)
 
 
 def magic_cubes3() -> NDArray[np.int64]:
@@ -263,6 +262,7 @@ def _cube(name: str, A: Any) -> tuple[Any, int]:
     if is_tensor(A):
         if A.is_floating_point() or A.is_complex() or str(A.dtype) == "torch.bool":
             raise TypeError(f"{name} must be integers, got dtype {A.dtype}")
+        A = A.long()
     else:
         A = array_of(name, A)
         if A.dtype.kind not in "iu":
@@ -270,7 +270,7 @@ def _cube(name: str, A: Any) -> tuple[Any, int]:
     if A.ndim < 3 or not 1 <= A.shape[-1] == A.shape[-2] == A.shape[-3]:
         raise ValueError(f"{name} must have shape (..., n, n, n), got {tuple(A.shape)}")
     require(name, A, (A <= _LARGEST) & (A >= -_LARGEST), "numbers up to 2**40 in modulus")
-    return (A.long() if is_tensor(A) else A.astype(np.int64)), A.shape[-1]
+    return (A if is_tensor(A) else A.astype(np.int64)), A.shape[-1]
 
 
 def _stack(parts: list[Any], like: Any, axis: int = -2) -> Any:
