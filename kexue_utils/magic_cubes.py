@@ -45,7 +45,7 @@ def plane_sums(A: Array) -> Any:
     >>> print(plane_sums(np.arange(1, 9).reshape(2, 2, 2)).tolist())
     [[10, 26], [14, 22], [16, 20]]
     """
-    A, n = _cube("A", A)
+    A, _ = _cube("A", A)
     sums = [A.sum((-2, -1)), A.sum((-3, -1)), A.sum((-3, -2))]
     return _stack(sums, A)
 
@@ -205,12 +205,14 @@ def cube_to_array(A: Array, step: tuple[int, int, int] = (5, -2, 5)) -> str:
     def place(x: int, y: int, z: int) -> tuple[int, int]:
         return front * y + down * z, right * x + front * (n - 1 - y)
 
-    cells = list(product(range(n), repeat=3))
+    cells = [(x, y, z) for x in range(n) for y in range(n) for z in range(n)]
     taken: dict[tuple[int, int], tuple[int, int, int]] = {}
     for cell in cells:
         other = taken.setdefault(place(*cell), cell)
         if other != cell:
-            raise ValueError(f"step must keep cells apart, got {step}: (x, y, z) = {other} and {cell} fall on one place")
+            raise ValueError(
+                f"step must keep cells apart, got {step}: (x, y, z) = {other} and {cell} fall on one place"
+            )
 
     page = [[""] * columns for _ in range(rows)]
     strokes = {
@@ -242,9 +244,7 @@ def _visible(x: int, y: int, z: int, n: int) -> bool:
 
 
 def _on_same_visible_face(one: tuple[int, int, int], other: tuple[int, int, int], n: int) -> bool:
-    return (
-        one[0] == other[0] == n - 1 or one[1] == other[1] == n - 1 or (one[2] == other[2] == 0)
-    )  # right, front, top
+    return one[0] == other[0] == n - 1 or one[1] == other[1] == n - 1 or (one[2] == other[2] == 0)  # right, front, top
 
 
 def _step(step: Any) -> tuple[int, int, int]:

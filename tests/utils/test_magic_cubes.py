@@ -140,7 +140,7 @@ def test_backtracking_finds_the_same_cubes_with_their_smallest_corner_first():
         forced = {
             42 - sum(cube[i] for i in line) for line in through[cell] if sum(cube[i] > 0 for i in line) == 2
         }  # two of three are known
-        for number in (free & forced if len(forced) == 1 else free if not forced else set()):
+        for number in free & forced if len(forced) == 1 else free if not forced else set():
             cube[cell] = number
             if fits(cell) and (cell not in corners or number >= cube[0]):
                 fill(k + 1, free - {number})
@@ -308,7 +308,9 @@ def test_strokes_of_a_small_cube():
     )
 
 
-@pytest.mark.parametrize(("step", "places"), [((1, -1, 1), 19), ((2, -1, 2), 23), ((1, -2, 1), 25), ((3, -1, 3), 27), ((5, -2, 5), 27)])
+@pytest.mark.parametrize(
+    ("step", "places"), [((1, -1, 1), 19), ((2, -1, 2), 23), ((1, -2, 1), 25), ((3, -1, 3), 27), ((5, -2, 5), 27)]
+)
 def test_cells_that_would_collide_are_refused(step, places):
     a, b, c = step
     assert len({(a * x + b * y, -b * y + c * z) for z, y, x in itertools.product(range(3), repeat=3)}) == places
