@@ -416,6 +416,8 @@ class Clonable(torch.nn.Linear):
 
     def config(self):
         return {}
+
+
 def true_spearman(auc, p, n):
     return mp.sqrt(3 * p * (1 - p)) * (2 * auc - 1) / mp.sqrt((1 - 1 / n) * (1 + 1 / n))
 
