@@ -70,9 +70,10 @@ def assert_clonable(module: torch.nn.Module, *inputs: torch.Tensor, seed: int = 
     if not inputs or not all(map(is_tensor, inputs)):
         raise TypeError(f"inputs must be tensors, at least one, got {inputs!r}")
     name, draw = type(module).__name__, generator(seed, "cpu")
-    if not callable(getattr(module, "config", None)):
+    says: Any = getattr(module, "config", None)
+    if not callable(says):
         raise ValueError(f"module must have a method config, got a {name} without")
-    config: Any = module.config()  # type: ignore[operator]
+    config = says()
     if not isinstance(config, Mapping):
         raise TypeError(f"module must have a config that returns a mapping, got {config!r}")
     try:

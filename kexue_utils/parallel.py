@@ -61,7 +61,7 @@ def combine(gradients: Array, weights: Array | None = None) -> Any:
     >>> print(combine([[-9 / 4], [-7.0]]), combine([[-9 / 4], [-7.0]], [2, 3]))
     [-4.625] [-5.1]
     """
-    given = {"gradients": gradients} | ({} if weights is None else {"weights": weights})
+    given: dict[str, Any] = {"gradients": gradients} | ({} if weights is None else {"weights": weights})
     _, g, *rest = alike(half=False, **given)
     if g.ndim < 1 or 0 in g.shape:
         raise ValueError(f"gradients must have shape (K, ...) and not be empty, got {tuple(g.shape)}")
@@ -133,7 +133,8 @@ def shard_gradients(
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("module must have a parameter that requires a gradient, got none")
-    rows, sizes = [], []
+    rows: list[Any] = []
+    sizes: list[int] = []
     for k, shard in enumerate(shards):
         tensors = shard if isinstance(shard, tuple) else (shard,)
         if not tensors or not all(is_tensor(tensor) and tensor.ndim for tensor in tensors):
