@@ -52,9 +52,9 @@ def spearman_from_auc(auc: ArrayLike, p: ArrayLike, n: ArrayLike | None = None) 
     >>> print(spearman_from_auc(0.8, 0.2, 100).round(12), spearman_from_auc(1, 0.5).round(12))
     0.415712979985 0.866025403784
     """
-    auc, slope = _slope(p, n, auc=auc)
-    require("auc", auc, (auc >= 0) & (auc <= 1), "from 0 to 1")
-    return ((2 * auc - 1) * slope)[()]
+    area, ceiling = _ceiling(p, n, auc=auc)
+    require("auc", area, (area >= 0) & (area <= 1), "from 0 to 1")
+    return ((2 * area - 1) * ceiling)[()]
 
 
 def auc_from_spearman(rho: ArrayLike, p: ArrayLike, n: ArrayLike | None = None) -> Any:
@@ -80,20 +80,20 @@ def auc_from_spearman(rho: ArrayLike, p: ArrayLike, n: ArrayLike | None = None) 
     >>> print(auc_from_spearman(0.3, 0.2).round(12))
     0.716506350946
     """
-    rho, slope = _slope(p, n, rho=rho)
-    within = abs(rho) <= slope * (1 + 4 * np.finfo(float).eps)
-    require("rho", rho + 0 * slope, within, "not above the ceiling of labels with this p")
-    return (0.5 + np.clip(rho / slope, -1, 1) / 2)[()]
+    correlation, ceiling = _ceiling(p, n, rho=rho)
+    within = abs(correlation) <= ceiling * (1 + 4 * np.finfo(float).eps)
+    require("rho", correlation + 0 * ceiling, within, "not above the ceiling of labels with this p")
+    return (0.5 + np.clip(correlation / ceiling, -1, 1) / 2)[()]
 
 
-def _slope(p: ArrayLike, n: ArrayLike | None, **value: ArrayLike) -> tuple[Any, Any]:
+def _ceiling(p: ArrayLike, n: ArrayLike | None, **value: ArrayLike) -> tuple[Any, Any]:
     """The value as an array, and the ceiling of rho."""
+    items: Any = None
     if n is None:
-        given, p = reals(finite=True, **value, p=p)
-        small = np.float64(1)
+        given, share = reals(finite=True, **value, p=p)
     else:
-        given, p, n = reals(finite=True, **value, p=p, n=n)
-        require("n", n, n >= 2, "at least 2")
-        small = 1 / np.sqrt((1 - 1 / n) * (1 + 1 / n))
-    require("p", p, (p > 0) & (p < 1), "between 0 and 1")
-    return given, np.sqrt(3 * p) * np.sqrt(1 - p) * small
+        given, share, items = reals(finite=True, **value, p=p, n=n)
+        require("n", items, items >= 2, "at least 2")
+    require("p", share, (share > 0) & (share < 1), "between 0 and 1")
+    ceiling = np.sqrt(3 * share) * np.sqrt(1 - share)
+    return given, ceiling if items is None else ceiling / np.sqrt((1 - 1 / items) * (1 + 1 / items))

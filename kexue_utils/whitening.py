@@ -77,6 +77,11 @@ class Whitening:
     True 0.497095812801
     """
 
+    mean_: Any
+    covariance_: Any
+    _variances: Any
+    _matrix: Any
+
     def __init__(self, k: int | None = None, alpha: float = 1.0, eps: float = 0.0) -> None:
         self.k = None if k is None else integer("k", k, 1)
         self.alpha, self.eps = number("alpha", alpha, least=0), number("eps", eps, least=0)
