@@ -279,7 +279,7 @@ def water_change_peak(s: Array, p: Array, phi: Array, T: Array) -> Any:
     Examples
     --------
     >>> print(water_change_peak(0.5, [0, 0.05], 0.3, 45).round(10))
-    [75.          9.6586151364]
+    [75.          9.65861514]
     """
     xp, s, p, phi, T = alike(s=s, p=p, phi=phi, T=T)
     for name, x in (("s", s), ("p", p), ("phi", phi), ("T", T)):

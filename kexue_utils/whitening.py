@@ -142,7 +142,7 @@ class Whitening:
             variances, U = xp.linalg.eigh(covariance)
         variances, U = variances.flip(0) if xp is not np else variances[::-1].copy(), U[:, _down(d)]
         signs = xp.sign(U[abs(U).argmax(0), _up(d)])
-        rounding = d * xp.finfo(covariance.dtype).eps * float(variances[0])
+        rounding = d * xp.finfo(covariance.dtype).eps * variances[0].item()
         rank = int((variances > max(rounding, float(xp.finfo(covariance.dtype).tiny))).sum())
         if self.alpha > 0 and self.eps == 0 and rank < k:
             raise ValueError(

@@ -30,7 +30,9 @@ from kexue_utils.ranking import auc_from_spearman, spearman_from_auc
 )
 def test_reference_values(auc, p, n, rho):
     assert spearman_from_auc(auc, p, n) == pytest.approx(rho, rel=2e-13)
-    assert auc_from_spearman(rho, p, n) == pytest.approx(auc, rel=1e-12)
+    assert auc_from_spearman(rho * (1 - 1e-12), p, n) == pytest.approx(
+        auc, rel=4e-12
+    )  # rounded, it may lie above the ceiling
 
 
 def test_eight_scores_and_their_labels():
