@@ -168,7 +168,7 @@ def test_what_is_missing_is_said_in_one_line_of_one_wording(examples):
         assert match, f"{place}: {said}"
         modules.setdefault(match[1], set()).add(place.partition(".")[0])
     assert modules == {
-        "science": {"directions", "distances", "ellipse", "neighbours"},
+        "science": {"choice", "directions", "distances", "ellipse", "neighbours"},
         "torch": {"attention", "bigint", "optimizers", "training"},
         "widgets": {"explore", "style"},
     }
