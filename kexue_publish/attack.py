@@ -7,9 +7,9 @@ each mutant is left beside the outputs of the cell, as data of type `MIME`:
 =============  ===================================================================================
 `caught`       rejected: CheckFailed, VacuousCheck
 `equivalent`   accepted, and shown to be the same claim
-`implied`      accepted: an inequality with a wider bound, or with another one that is proved too; with its slack
+`implied`      accepted: an inequality with a wider bound, or with another one that is as true of what was checked; with its slack
 `premise`      accepted: the claim holds without this premise, or with another one, and is proved so
-`undecided`    not decided within the time limit
+`undecided`    not decided within the time limit, or accepted where SymPy cannot compare it with the original
 `invalid`      no claim at all, such as matrices that do not fit; not counted as a mutant
 `survived`     accepted, though it is another claim: a check that does not see the mistake
 =============  ===================================================================================
@@ -187,7 +187,11 @@ def _try(
         return said(*goals.within(3 * limit, label, lambda: mutant.judge(mutated)))
     except TimeLimitReached:
         return said("undecided", "accepted; whether it is the same claim was not decided in time")
+    except NotImplementedError as error:
+        return said("undecided", f"accepted; SymPy cannot compare it with the original: {error}")
     except Exception as error:
+        if "shapes do not fit" in str(error):  # a check that knows the matrix to be 1 does not look at it
+            return said("invalid", error)
         return said("survived", f"accepted, and not shown to be the same claim: {error}")
 
 
@@ -341,22 +345,19 @@ def _of_cases(arguments: Mapping[str, Any], accepted: evidence.Evidence) -> Iter
 
 
 def _other_bound(result: tuple, place: int, mutated: Any) -> Verdict:
-    """Of one case of an inequality: a wider bound is implied, a narrower one is an inequality that the case does not reach."""
+    """Of one case of an inequality: a wider bound is implied; a narrower one is as true, exactly and in this case."""
     (left, relation, right), before = result, result[place]
     upwards = (relation in ("<", "<=")) == (place == 2)
     wider = mutated >= before if upwards else mutated <= before
     slack = abs(float((right - left) / right)) if right != 0 else float(abs(right - left))
-    if wider:
-        return "implied", f"a wider bound; slack of the true one {slack:.2g}"
-    return "survived", f"no wider bound; slack of the true one {slack:.2g}"
+    return "implied", f"{'a wider' if wider else 'another'} bound that holds exactly; slack of the true one {slack:.2g}"
 
 
 def _judge_moved(results: list) -> Verdict:
-    """The right sides moved on by one case, which is accepted: of equations an error, of inequalities if one bound is narrower."""
+    """The right sides moved on by one case, which is accepted: of equations an error."""
     if all(relation == "=" for _, relation, _ in results):
         return "survived", "every case has the right side of another case"
-    verdicts = [_other_bound(result, 2, results[i - 1][2]) for i, result in enumerate(results) if result[1] != "="]
-    return max(verdicts)  # in the alphabet, too, "survived" comes after "implied"
+    return next(_other_bound(result, 2, results[i - 1][2]) for i, result in enumerate(results) if result[1] != "=")
 
 
 # ---------------------------------------------------------------- numeric, sampled, measured
@@ -382,11 +383,7 @@ def _of_comparison(arguments: Mapping[str, Any], accepted: evidence.Evidence) ->
             if relation != "=":
                 wider = after >= before if relation == "<=" else after <= before
                 slack = f"the smallest slack of the true bound is {accepted.resolution:.2g}"
-                return (
-                    ("implied", f"a wider bound; {slack}")
-                    if np.all(wider)
-                    else ("survived", f"no wider bound; {slack}")
-                )
+                return "implied", f"{'a wider' if np.all(wider) else 'another'} bound that all numbers keep; {slack}"
             if largest == 0:
                 return "equivalent", "the numbers are the same"
             return "survived", f"a change of {largest:.2g}, seen from {accepted.resolution:.2g} on"
@@ -445,6 +442,8 @@ def _of_interval(predicted: tuple) -> Iterator[Mutant]:
             lambda mutated: (
                 ("implied", "a wider interval")
                 if mutated[0] <= low and mutated[1] >= high
+                else ("implied", "another bound that all runs keep")
+                if not np.isfinite(width)
                 else ("survived", "no wider interval, and yet all runs lie in it")
             ),
         )

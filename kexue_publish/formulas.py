@@ -455,7 +455,12 @@ def _root(matrix: Any) -> Any:
 
 
 def apply_exp(value: Any) -> Any:
-    return mp.expm(value) if is_matrix(value) and value.rows > 1 else mp.exp(number(value))
+    if is_matrix(value) and value.rows > 1:
+        return mp.expm(value)
+    exponent = number(value)
+    if abs(mp.re(exponent)) > 10**9:  # at the far ends of an integral, where mpmath would compute for minutes
+        return mp.inf if mp.re(exponent) > 0 else mp.mpf(0)
+    return mp.exp(exponent)
 
 
 def trace(value: Any) -> Any:

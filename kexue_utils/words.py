@@ -175,6 +175,9 @@ class _OfLetters(sp.Function):
         text = rf"{self.latex}\left({printer._print(self.args[0])}\right)"
         return f"{text}^{{{exp}}}" if exp else text
 
+    def _sympystr(self, printer: Any) -> str:
+        return f"{type(self).__name__}({printer._print(self.args[0])})"
+
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         if symbol not in self.free_symbols:
             return sp.S.Zero

@@ -238,6 +238,12 @@ def test_an_integral_that_is_not_exact_decides_nothing():
     assert (found.verdict, "not exact" in found.why) == ("not compared", True)
 
 
+def test_an_integral_whose_integrand_falls_twice_exponentially_is_decided():
+    shown = r"\int_{-\infty}^\infty e^{-x-e^{-x}}\d x=%s"
+    assert compare(shown % 1, [DOUBLE], macros=MACROS).verdict == "holds"
+    assert compare(shown % 2, [DOUBLE], macros=MACROS).verdict == "disagrees"
+
+
 def test_notation_of_a_page_is_a_mapping_of_texts():
     assert notation_of("# no front matter") == {}
     with pytest.raises(ValueError, match=r"a mapping of LaTeX to LaTeX expected, \['x'\] given"):

@@ -320,3 +320,8 @@ def test_the_page_says_what_the_letters_are():
     assert r"\mathbb{E}\left[z^{\mathsf{T}} A z\right]" in proof.checked
     assert r"\det\left(P\right)^{2}" in proof.checked and r"\operatorname{tr}\left(P\right)" in proof.checked
     assert r"\left(A B\right)^{\mathsf{T}}" in sp.latex(Transpose(A * B))
+
+
+def test_functions_of_words_are_printed_by_name():
+    A, B = letters("A B")
+    assert [str(f(A * B)) for f in (Transpose, Tr, Det)] == ["Transpose(A*B)", "Tr(A*B)", "Det(A*B)"]
