@@ -79,7 +79,7 @@ WORKS = (
         "MIT AND OFL-1.1 AND CC-BY-4.0",
         "https://fontawesome.com/license/free",
         "pydata-sphinx-theme",
-        ("scripts/fontawesome.js", "vendor/fontawesome/webfonts/*", "styles/pydata-sphinx-theme.css"),
+        ("scripts/fontawesome.js", "vendor/fontawesome/webfonts/*", "styles/pydata-sphinx-theme.css", "icons.css"),
         (f"{_THEME}fontawesome.js.LICENSE.txt", "Font Awesome Free "),
     ),
     Work(

@@ -16,18 +16,20 @@ HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _RUN = re.compile(f"[{HAN}]+")
 
 # The counterpart of `ChineseAndEnglish.split` for a query; the search page calls `splitQuery`. A single character is
-# only asked for when it stands alone: in a longer run the bigrams already imply it. The s of "Ramanujan's" is no word;
+# only asked for when there is nothing else: in a longer run the bigrams already imply it, and a page with a part's number, the 一
+# in （一）, in its title is not what was looked for. The s of "Ramanujan's" is no word;
 # asked for, together with another word of one or two letters, it would find nothing at all.
 _SPLIT_QUERY = (
     r"""
 var splitQuery = (query) => {
   const han = /[HAN]+/gu;
   const terms = (query.replace(han, " ").replace(/['’]s\b/g, "").match(/[\p{Letter}\p{Number}_\p{Emoji_Presentation}]+/gu) || []);
+  const single = [];
   for (const [run] of query.matchAll(han)) {
-    if (run.length === 1) terms.push(run);
+    if (run.length === 1) single.push(run);
     for (let i = 0; i + 1 < run.length; i++) terms.push(run.slice(i, i + 2));
   }
-  return terms;
+  return terms.length ? terms : single;
 };
 """
 ).replace("HAN", HAN)

@@ -1,9 +1,13 @@
 """What the comparison of displayed and checked formulas finds, what it must not miss, and what it refuses to read."""
 
+import json
+from pathlib import Path
+
 import mpmath as mp
 import pytest
+import yaml
 
-from kexue_publish.agreement import compare, notation_of
+from kexue_publish.agreement import compare, macros_of, notation_of
 from kexue_publish.formulas import Point, Unreadable, parse, tokens
 
 MACROS = {"d": r"\mathrm{d}", "tr": r"\operatorname{tr}", "T": r"^{\mathsf{T}}", "Var": r"\operatorname{Var}"}
@@ -248,3 +252,21 @@ def test_notation_of_a_page_is_a_mapping_of_texts():
     assert notation_of("# no front matter") == {}
     with pytest.raises(ValueError, match=r"a mapping of LaTeX to LaTeX expected, \['x'\] given"):
         notation_of("---\nnotation: [x]\n---\n")
+
+
+# Most equations of the first eleven chapters, as they stood on the page and as they were checked, with the verdict.
+BOOK = json.loads(Path(__file__).with_name("agreement.json").read_text("utf8"))
+
+
+@pytest.mark.parametrize("page", BOOK)
+def test_equations_of_the_book_keep_their_verdicts(page):
+    root = Path(__file__).parents[2]
+    macros = macros_of(yaml.safe_load((root / "_config.yml").read_text("utf8"))["sphinx"]["config"]["mathjax3_config"])
+    said, changed = BOOK[page], {}
+    for equation in said["equations"]:
+        found = compare(
+            equation["displayed"], equation["records"], macros=macros, notation=said["notation"], page=said["facts"]
+        )
+        if found.verdict != equation["verdict"]:
+            changed[equation["label"]] = found
+    assert changed == {}

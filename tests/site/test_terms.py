@@ -43,9 +43,9 @@ def test_every_script_style_and_font_has_its_licence():
     files = [path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.suffix in kinds]
     assert len(files) > 20
     assert [file for file in files if not works_in(file) and file not in OURS] == []
-    # What stands beside the folder is ours: the index of the search.
+    # What stands beside the folder is ours: the index of the search, and the evidence.
     beside = {path.relative_to(SITE).as_posix() for path in SITE.rglob("*") if path.suffix in kinds}
-    assert {path for path in beside if not path.startswith("_static/")} == {"searchindex.js"}
+    assert {path for path in beside if not path.startswith(("_static/", "_evidence/"))} == {"searchindex.js"}
 
 
 def test_no_licence_is_listed_for_something_that_is_not_there():
