@@ -475,8 +475,8 @@ def _of_refutation(arguments: Mapping[str, Any], accepted: evidence.Evidence) ->
     yield replaced("relation", f"{relation} → {opposite}", claim=relations[opposite](left, right, evaluate=False))
     if relation in ("=", "<=", ">="):
         yield replaced("true claim", "both sides the same", claim=relations[relation](left, left, evaluate=False))
-    point = {s: v for s, v in at.items() if isinstance(s, sp.Symbol) and s.is_commutative}
-    for symbol in point:
+    at = evidence._exact_point(at)
+    for symbol in (s for s in arguments["at"] if isinstance(s, sp.Symbol) and s.is_commutative):
         for value in (0, 1, 2, -1):
             other = {**at, symbol: sp.Integer(value)}
             if not goals.satisfies(symbol, sp.Integer(value)):

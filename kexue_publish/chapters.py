@@ -2,7 +2,9 @@
 
 ``{chapter-head}``   under a chapter's title: the original with its author and date, the part, what is proved on the page
 ``{chapter-map}``    all forty chapters by part, written and planned
-``{part-cards}``     the parts with a picture each, leading to the map
+``{part-head}``      under the title of a part's own page: what the part is about, and how much of it is written
+``{part-map}``       the chapters of the part whose page it is
+``{part-cards}``     the parts with a picture each, leading to their pages, or to the map where a part has none
 ``{chapter-cite}``   BibTeX of the original, of this chapter and of the book
 
 Besides: numbers of figures and exercises start anew on every page, and pages say what they are when they are shared.
@@ -46,6 +48,11 @@ class Part:
     name: str
     title: str
     teaser: str
+
+    @property
+    def docname(self) -> str:
+        """The part's own page, as Sphinx names it; front matter has none."""
+        return f"book/{self.name}/index"
 
 
 @dataclass(frozen=True)
@@ -235,6 +242,9 @@ class _ChapterDirective(SphinxDirective):
             "add the chapter there, or move the page to book/<part>/<slug>.md"
         )
 
+    def progress(self, chapters: list[Chapter]) -> str:
+        return _progress(sum(chapter.docname in self.env.found_docs for chapter in chapters), len(chapters))
+
 
 class ChapterHead(_ChapterDirective):
     """Directive ``{chapter-head}``: stands right under a chapter's title."""
@@ -250,20 +260,11 @@ class ChapterHead(_ChapterDirective):
         return [nodes.container("", original, credit, counts, launch, classes=["kx-head"])]
 
 
-class ChapterMap(_ChapterDirective):
-    """Directive ``{chapter-map}``: every chapter of the book; the planned ones are not links."""
+class _MapDirective(_ChapterDirective):
+    """A directive that lists chapters; the planned ones are not links."""
 
-    def run(self) -> list[nodes.Node]:
-        result: list[nodes.Node] = []
-        for part, chapters in by_part(chapters_of(self.env)).items():
-            name = f"part-{part.name}"
-            heading = nodes.rubric("", part.title, ids=[name])
-            # The part cards of the front page lead here.
-            cast(StandardDomain, self.env.get_domain("std")).note_hyperlink_target(
-                name, self.env.docname, name, part.title
-            )
-            result += [heading, nodes.bullet_list("", *map(self.item, chapters), classes=["kx-map"])]
-        return result
+    def listed(self, chapters: Iterable[Chapter]) -> nodes.bullet_list:
+        return nodes.bullet_list("", *map(self.item, chapters), classes=["kx-map"])
 
     def item(self, chapter: Chapter) -> nodes.list_item:
         written = chapter.docname in self.env.found_docs
@@ -277,23 +278,70 @@ class ChapterMap(_ChapterDirective):
         return nodes.list_item("", line, about, *counts, classes=["kx-written" if written else "kx-unwritten"])
 
 
+class ChapterMap(_MapDirective):
+    """Directive ``{chapter-map}``: every chapter of the book."""
+
+    def run(self) -> list[nodes.Node]:
+        result: list[nodes.Node] = []
+        for part, chapters in by_part(chapters_of(self.env)).items():
+            name = f"part-{part.name}"
+            heading = nodes.rubric("", part.title, ids=[name])
+            # The card of a part without a page of its own leads here.
+            cast(StandardDomain, self.env.get_domain("std")).note_hyperlink_target(
+                name, self.env.docname, name, part.title
+            )
+            result += [heading, self.listed(chapters)]
+        return result
+
+
+class _PartDirective(_MapDirective):
+    """A directive that stands on the page of a part."""
+
+    def part(self) -> tuple[Part, list[Chapter]]:
+        for part, chapters in by_part(chapters_of(self.env)).items():
+            if part.docname == self.env.docname:
+                return part, chapters
+        raise self.error(
+            f"{{{self.name}}} stands on the page {self.env.docname!r}, which is the page of no part of {LIST}: "
+            "that is book/<part>/index.md"
+        )
+
+
+class PartHead(_PartDirective):
+    """Directive ``{part-head}``: stands right under the title of a part's page."""
+
+    def run(self) -> list[nodes.Node]:
+        part, chapters = self.part()
+        teaser = nodes.paragraph("", part.teaser, classes=["kx-original"])
+        credit = nodes.paragraph("", self.progress(chapters), classes=["kx-credit"])
+        return [nodes.container("", teaser, credit, buttons(self.config, part.docname), classes=["kx-head"])]
+
+
+class PartMap(_PartDirective):
+    """Directive ``{part-map}``: the chapters of the part, in reading order."""
+
+    def run(self) -> list[nodes.Node]:
+        return [self.listed(self.part()[1])]
+
+
 class PartCards(_ChapterDirective):
-    """Directive ``{part-cards}``: the parts of the book with a picture each, leading to their place on the map."""
+    """Directive ``{part-cards}``: the parts of the book with a picture each, leading to their pages."""
 
     def run(self) -> list[nodes.Node]:
         cards = []
         for part, chapters in by_part(chapters_of(self.env)).items():
             if part.name == FRONT:
                 continue
-            written = sum(chapter.docname in self.env.found_docs for chapter in chapters)
+            leads = part.docname in self.env.found_docs
+            link = _page_link(part.docname, part.title) if leads else _label_link(f"part-{part.name}", part.title)
             # The words say everything; the picture is there to be looked at.
             cards.append(
                 nodes.container(
                     "",
                     nodes.image("", uri=f"/{PICTURES}/{part.name}.svg", alt="", classes=["kx-drawing"]),
-                    nodes.paragraph("", "", _label_link(f"part-{part.name}", part.title), classes=["kx-card-title"]),
+                    nodes.paragraph("", "", link, classes=["kx-card-title"]),
                     nodes.paragraph("", part.teaser, classes=["kx-card-teaser"]),
-                    nodes.paragraph("", _progress(written, len(chapters)), classes=["kx-card-progress"]),
+                    nodes.paragraph("", self.progress(chapters), classes=["kx-card-progress"]),
                     classes=["kx-card"],
                 )
             )
@@ -427,6 +475,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(chinese_title, html=(_visit_chinese_title, _depart_chinese_title))
     app.add_directive("chapter-head", ChapterHead)
     app.add_directive("chapter-map", ChapterMap)
+    app.add_directive("part-head", PartHead)
+    app.add_directive("part-map", PartMap)
     app.add_directive("part-cards", PartCards)
     app.add_directive("chapter-cite", ChapterCite)
     app.connect("config-inited", _set_base_url)

@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import mpmath as mp
@@ -1324,11 +1325,10 @@ def _series(body: Node, ranges: Sequence[tuple[str, Node, Node]], kind: str, poi
         raise Unreadable("a sum whose bounds are not whole numbers")
     if kind in SELECTIONS:
         return SELECTIONS[kind](number(value(k)) for k in range(int(start), int(end) + 1))
-    product = kind == r"\prod"
-    total = mp.mpf(1) if product else mp.mpf(0)
-    for k in range(int(start), int(end) + 1):
-        total = multiply(total, value(k)) if product else (value(k) if total == 0 else add(total, value(k)))
-    return total
+    values = map(value, range(int(start), int(end) + 1))
+    if kind == r"\prod":
+        return reduce(multiply, values, mp.mpf(1))
+    return reduce(add, values) if end >= start else mp.mpf(0)
 
 
 def _mean(body: Node, point: Point) -> Any:

@@ -302,7 +302,7 @@ for _kind in (*NODE_TYPES.values(), unenumerable_node):
 
 
 class NotebookBuilder(MarkdownBuilder):
-    """Builder ``notebooks``: every chapter, anew each time, at the place that its page has in the site."""
+    """Builder ``notebooks``: every chapter and page of a part, anew each time, at the place that the page has in the site."""
 
     name = "notebooks"
     format = "notebooks"
@@ -311,18 +311,18 @@ class NotebookBuilder(MarkdownBuilder):
 
     def init(self) -> None:
         super().init()
-        self.chapters = {chapter.docname: chapter for chapter in chapters_of(self.env)}
+        self.pages = {page.docname for chapter in chapters_of(self.env) for page in (chapter, chapter.part)}
         self.repository = repository_of(self.config)
         # Links to other pages: the site if its address is known, else the notebook beside this one.
         self.config.markdown_http_base = self.config.html_baseurl.rstrip("/")
         self.config.markdown_uri_doc_suffix = ".html" if self.config.html_baseurl else ".ipynb"
 
     def get_outdated_docs(self) -> Iterator[str]:
-        """All chapters: they are written in seconds."""
-        yield from self.chapters.keys() & self.env.found_docs
+        """All of them: they are written in seconds."""
+        yield from self.pages & self.env.found_docs
 
     def get_relative_uri(self, from_: str, to: str, typ: str | None = None) -> str:
-        if to in self.chapters or self.config.html_baseurl:
+        if to in self.pages or self.config.html_baseurl:
             return super().get_relative_uri(from_, to, typ)
         return ""
 
@@ -337,7 +337,7 @@ class NotebookBuilder(MarkdownBuilder):
                 shutil.copy(source, target)
 
     def write_doc(self, docname: str, doctree: nodes.document) -> None:
-        if docname not in self.chapters:
+        if docname not in self.pages:
             return
         self.current_doc_name = docname
         translator = self.create_translator(doctree, self)

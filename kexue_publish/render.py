@@ -40,13 +40,13 @@ def render(source: Path) -> int:
     """
     folder = source / "_build"
     site, doctrees, mark = folder / "html", folder / ".doctrees", folder / "unfinished"
-    if mark.exists() or _outdated(source, doctrees / "environment.pickle"):
-        folder.mkdir(exist_ok=True)
-        mark.touch()
+    anew = mark.exists() or _outdated(source, doctrees / "environment.pickle")
+    folder.mkdir(exist_ok=True)
+    mark.touch()
+    if anew:
         for old in (doctrees, site):
             if old.exists():
                 shutil.rmtree(old)
-    mark.touch()
     # Extensions copy their files after the pages are written, and Sphinx names in a page the checksum of a file that is there
     # already: without this, the second build would write other pages than the first.
     shutil.rmtree(site / "_static", ignore_errors=True)

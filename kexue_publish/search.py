@@ -2,7 +2,8 @@
 
 Sphinx splits text at spaces and punctuation, so a Chinese title would be one long "word". Here every run of Chinese
 characters also gives its single characters and its bigrams to the index, and the search page cuts a query in the same
-way: 随机向量 asks for 随机, 机向 and 向量, and finds the pages that have all three. English keeps Sphinx's stemming.
+way: 随机向量 asks for 随机, 机向 and 向量, and finds the pages that have all three. English keeps Sphinx's stemming. Of the pages
+found, those with more of the words in their title come first.
 """
 
 from __future__ import annotations
@@ -35,12 +36,22 @@ var splitQuery = (query) => {
 ).replace("HAN", HAN)
 
 
+# A result is [page, title, anchor, description, score, ...]. Sphinx gives a page the score of its best word, so that one word in
+# any heading is as good as all of them in the title of the page.
+_SCORE = """
+Scorer.score = ([, title, , , score]) => {
+  const words = splitQuery((new URLSearchParams(window.location.search).get("q") || "").toLowerCase());
+  return score + words.filter((word) => title.toLowerCase().includes(word)).length;
+};
+"""
+
+
 class ChineseAndEnglish(SearchEnglish):
     """Sphinx's English search language, with bigrams for runs of Chinese characters."""
 
     lang = "kexue"
     language_name = "English and Chinese"
-    js_splitter_code = _SPLIT_QUERY
+    js_splitter_code = _SPLIT_QUERY + _SCORE
 
     def split(self, input: str) -> list[str]:
         """Cut a text into the terms under which it is found.

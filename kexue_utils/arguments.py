@@ -1,4 +1,4 @@
-"""Checks of arguments that the subject modules share: numbers in, or an error that names the argument."""
+"""What the subject modules share: checks of arguments, numbers in or an error that names the argument, and what NumPy and torch spell differently."""
 
 from __future__ import annotations
 
@@ -79,13 +79,15 @@ def reals(*, finite: bool, **arguments: Any) -> tuple[NDArray[np.float64], ...]:
     return tuple(arrays.values())
 
 
-def number(name: str, value: Any, *, least: float | None = None, positive: bool = False) -> float:
-    """`value` as a Python float, after a check that it is one finite real number, `least` or more, or positive.
+def number(
+    name: str, value: Any, *, least: float | None = None, most: float | None = None, positive: bool = False
+) -> float:
+    """`value` as a Python float, after a check that it is one finite real number, from `least` to `most`, or positive.
 
     Raises
     ------
     TypeError : anything that is not real numbers, or a torch tensor.
-    ValueError : several numbers, NaN, an infinity, or one below its bound.
+    ValueError : several numbers, NaN, an infinity, or one beyond its bounds.
 
     Examples
     --------
@@ -101,6 +103,8 @@ def number(name: str, value: Any, *, least: float | None = None, positive: bool 
         raise ValueError(f"{name} must be at least {least}, got {value}")
     if positive and array <= 0:
         raise ValueError(f"{name} must be positive, got {value}")
+    if most is not None and array > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")
     return float(array)
 
 
@@ -171,6 +175,23 @@ def as_numbers(x: Any) -> Any:
     return array.astype(np.float64) if array.dtype == np.bool_ else x
 
 
+def in_format_of(like: Any, x: Any) -> Any:
+    """Numbers, or an array or tensor of the library of `like`, in its number format and on its device."""
+    if is_tensor(like):
+        return sys.modules["torch"].as_tensor(x, dtype=like.dtype, device=like.device)
+    return np.asarray(x, dtype=like.dtype)
+
+
+def one_hot(labels: Any, n: int) -> Any:
+    """Booleans of shape (..., n): which of n classes each of the `labels`, integers of shape (...), names."""
+    return labels[..., None] == in_format_of(labels, np.arange(n))
+
+
+def log_sum_exp(x: Any, axis: int = -1) -> Any:
+    """The logarithm of the sum of the exponentials of an array or tensor along an axis."""
+    return sys.modules["torch"].logsumexp(x, axis) if is_tensor(x) else np.logaddexp.reduce(x, axis=axis)
+
+
 def finite(name: str, x: Any) -> Any:
     """`x`, an array or tensor, after a check that it has no NaN and no infinity.
 
@@ -197,6 +218,103 @@ def integer(name: str, value: Any, least: int | None = None, most: int | None = 
     if most is not None and value > most:
         raise ValueError(f"{name} must be at most {most}, got {shown(value)}")
     return int(value)
+
+
+def integers(name: str, value: Any) -> Any:
+    """`value` as an array of integers, or a tensor of them as it is; bool counts as none.
+
+    Raises
+    ------
+    TypeError : anything else.
+    """
+    if is_tensor(value):
+        other = value.is_floating_point() or value.is_complex() or value.dtype == sys.modules["torch"].bool
+    else:
+        value = array_of(name, value)
+        other = value.dtype.kind == "f"
+    if other:
+        raise TypeError(f"{name} must be integers, got dtype {value.dtype}")
+    return value
+
+
+def checked_seed(seed: Any) -> int:
+    """`seed` as a Python int, after a check that it is 0 <= seed < 2**32, so that NumPy takes it as well as torch.
+
+    Raises
+    ------
+    TypeError : no integer.
+    ValueError : out of range.
+    """
+    seed = integer("seed", seed)
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in 0 <= seed < 2**32, got {seed}")
+    return seed
+
+
+def boolean(name: str, value: Any) -> bool:
+    """`value`, after a check that it is True or False.
+
+    Raises
+    ------
+    TypeError : anything else, 0 and 1 too.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def one_library(**arguments: Any) -> None:
+    """Refuse NumPy arrays beside tensors; numbers and lists go with either.
+
+    Raises
+    ------
+    TypeError : names all arguments and their types.
+    """
+    values = arguments.values()
+    if any(map(is_tensor, values)) and any(isinstance(x, np.ndarray) for x in values):
+        given = " and ".join(type(x).__name__ for x in values)
+        raise TypeError(f"{' and '.join(arguments)} must be all NumPy or all torch, got {given}")
+
+
+def classes(name: str, labels: Any, scores: Any) -> Any:
+    """`labels`, one class for each row of n `scores`, as int64 in the library of the scores and on their device.
+
+    Raises
+    ------
+    TypeError : anything but integers, or an array beside a tensor.
+    ValueError : not the shape of the scores but for their last axis, or a label that is none of 0 to n - 1.
+    """
+    one_library(**{name: labels, "scores": scores})
+    labels = integers(name, labels)
+    *batch, n = scores.shape
+    if tuple(labels.shape) != tuple(batch):
+        raise ValueError(
+            f"{name} must have the batch shape {tuple(batch)} of the scores, got shape {tuple(labels.shape)}"
+        )
+    require(name, labels, (labels >= 0) & (labels < n), f"a class from 0 to {n - 1}")
+    if is_tensor(scores):
+        torch = sys.modules["torch"]
+        return torch.as_tensor(labels, dtype=torch.int64, device=scores.device)
+    return labels.astype(np.int64)
+
+
+def one_of(name: str, value: Any, options: tuple[str, ...]) -> str:
+    """`value`, after a check that it is one of the words `options`.
+
+    Raises
+    ------
+    ValueError : anything else.
+
+    Examples
+    --------
+    >>> one_of("reduction", "average", ("mean", "sum"))
+    Traceback (most recent call last):
+    ...
+    ValueError: reduction must be one of mean, sum, got 'average'
+    """
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
+    return value
 
 
 def shown(value: Any) -> str:

@@ -15,7 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, alike, as_numbers, broadcast, finite, held, integer, is_tensor, number, quiet, require
+from .arguments import (
+    Array,
+    alike,
+    as_numbers,
+    broadcast,
+    finite,
+    held,
+    in_format_of,
+    integer,
+    is_tensor,
+    number,
+    quiet,
+    require,
+)
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -358,7 +371,7 @@ def _added(mask: Any, logits: Any, xp: ModuleType) -> Any:
         require("mask", added, added < math.inf, "numbers or -inf")
     if bool((added == -math.inf).all(-1).any()):
         raise ValueError("mask must leave every query something to look at, got a row that forbids everything")
-    return added.astype(logits.dtype) if xp is np else added.to(logits)
+    return in_format_of(logits, added)
 
 
 def _softmax(logits: Any, xp: ModuleType) -> Any:

@@ -17,7 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, finite, floating, held, integer, is_tensor, quiet
+from .arguments import (
+    Array,
+    boolean,
+    finite,
+    floating,
+    held,
+    in_format_of,
+    integer,
+    is_tensor,
+    log_sum_exp,
+    one_of,
+    quiet,
+)
 from .extras import needed_by
 
 __all__ = ["deficit", "log_perturbed_argmax", "perturbed_argmax_probabilities"]
@@ -105,23 +117,22 @@ def log_perturbed_argmax(
     if scores.ndim == 0 or scores.shape[-1] < 2:
         raise ValueError(f"scores must have shape (..., n) with n at least 2, got {tuple(scores.shape)}")
     finite("scores", scores)
-    noise, rule = _one_of("noise", noise, NOISES), _one_of("rule", rule, RULES)
+    noise, rule = one_of("noise", noise, NOISES), one_of("rule", rule, RULES)
     nodes = integer("nodes", nodes, 1, 10**6)
-    if not isinstance(normalise, bool):
-        raise TypeError(f"normalise must be True or False, got {normalise!r}")
+    boolean("normalise", normalise)
     if noise == "exponential" and rule != "line":
         raise ValueError(f'rule must be "line" for exponential noise, got {rule!r}')
     with quiet():
         if rule != "line":
             log_p = _mean_over_quantiles(scores, xp, noise, nodes, rule)
         elif noise == "gumbel":
-            log_p = scores - _logsumexp(xp, scores)[..., None]
+            log_p = scores - log_sum_exp(scores)[..., None]
         elif noise == "exponential":
             log_p = _exponential(scores, xp)
         else:
             log_p = _on_the_line(scores, xp, noise, nodes)
         if normalise:
-            log_p = log_p - _logsumexp(xp, log_p)[..., None]
+            log_p = log_p - log_sum_exp(log_p)[..., None]
     return held("scores", log_p)
 
 
@@ -144,7 +155,10 @@ def deficit(n: int, K: int) -> float:
 
     Notes
     -----
-    For noise with a density that is positive everywhere. Source: this book's chapter on kexue.fm/archives/9085.
+    For noise with a density that is positive everywhere. With many labels and normal noise much less is missing while K is not large;
+    the two known end values, (1/2 + K p̂_i)/(K + 1), which take K/(K + 1) times this number away, then make the sum too large.
+
+    Source: this book's chapter on kexue.fm/archives/9085.
 
     Examples
     --------
@@ -164,11 +178,11 @@ def _on_the_line(scores: Any, xp: ModuleType, noise: str, nodes: int) -> Any:
     below, above = _reach(noise, nodes)
     first = ((lowest + highest) / 2 if noise == "normal" else lowest) - below
     step = (highest + above - first) / max(nodes - 1, 1)
-    x = first[..., None] + step[..., None] * _constants(scores, xp, np.arange(nodes))
+    x = first[..., None] + step[..., None] * in_format_of(scores, np.arange(nodes))
     y = x[..., None, :] - scores[..., :, None]  # (..., n, K)
     log_F, log_f = _log_cdf(xp, noise, y), _log_density(xp, noise, y)
     all_lower = log_F.sum(-2)[..., None, :]
-    return _logsumexp(xp, log_f + (all_lower - log_F)) + xp.log(step)[..., None]
+    return log_sum_exp(log_f + (all_lower - log_F)) + xp.log(step)[..., None]
 
 
 def _reach(noise: str, nodes: int) -> tuple[float, float]:
@@ -190,19 +204,19 @@ def _mean_over_quantiles(scores: Any, xp: ModuleType, noise: str, nodes: int, ru
     else:
         quantiles = np.log(t) - np.log1p(-t) if noise == "logistic" else -np.log(-np.log(t))
     difference = scores[..., :, None] - scores[..., None, :]  # (..., n, n)
-    y = difference[..., None] + _constants(scores, xp, quantiles)
-    log_g = _log_cdf(xp, noise, y).sum(-2) - _constants(scores, xp, np.log(t))  # without j = i
-    return _logsumexp(xp, log_g) - math.log(nodes)
+    y = difference[..., None] + in_format_of(scores, quantiles)
+    log_g = _log_cdf(xp, noise, y).sum(-2) - in_format_of(scores, np.log(t))  # without j = i
+    return log_sum_exp(log_g) - math.log(nodes)
 
 
 def _exponential(scores: Any, xp: ModuleType) -> Any:
     """q_i times the integral over [0, 1] of the product of 1 - q_j u over j other than i, q_j = exp(scores_j - max): exact by Gauss."""
     n = scores.shape[-1]
-    u, weight = _gauss(n // 2 + 1)
+    u, weight = _gauss((n + 1) // 2)
     log_q = scores - xp.amax(scores, -1)[..., None]
-    log_factor = xp.log1p(-xp.exp(log_q)[..., None] * _constants(scores, xp, u))  # (..., n, nodes)
+    log_factor = xp.log1p(-xp.exp(log_q)[..., None] * in_format_of(scores, u))  # (..., n, nodes)
     log_others = log_factor.sum(-2)[..., None, :] - log_factor
-    return log_q + _logsumexp(xp, log_others + _constants(scores, xp, np.log(weight)))
+    return log_q + log_sum_exp(log_others + in_format_of(scores, np.log(weight)))
 
 
 @lru_cache(maxsize=32)
@@ -212,23 +226,6 @@ def _gauss(nodes: int) -> tuple[Any, Any]:
 
 
 # What NumPy and torch call differently ---------------------------------------------------------------------------------
-
-
-def _one_of(name: str, value: Any, words: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in words:
-        raise ValueError(f"{name} must be one of {', '.join(words)}, got {value!r}")
-    return value
-
-
-def _constants(like: Any, xp: ModuleType, values: Any) -> Any:
-    """Numbers in the format of `like`, rounded once."""
-    if is_tensor(like):
-        return xp.as_tensor(np.asarray(values, dtype=np.float64), dtype=like.dtype, device=like.device)
-    return np.asarray(values, dtype=like.dtype)
-
-
-def _logsumexp(xp: ModuleType, x: Any) -> Any:
-    return xp.logsumexp(x, -1) if is_tensor(x) else np.logaddexp.reduce(x, axis=-1)
 
 
 def _log_sigmoid(xp: ModuleType, x: Any) -> Any:

@@ -26,6 +26,7 @@ from .arguments import (
     finite,
     floating,
     held,
+    in_format_of,
     integer,
     is_tensor,
     number,
@@ -231,7 +232,7 @@ def _parameter(name: str, value: Any, x: Any) -> Any:
     if is_tensor(x) and isinstance(value, np.ndarray):
         value = array_of(name, value).tolist()
     _, value, _ = alike(**{name: value, "x": x})
-    return finite(name, value.to(x) if is_tensor(x) else value.astype(x.dtype))
+    return finite(name, in_format_of(x, value))
 
 
 def ancestral(

@@ -883,7 +883,7 @@ def cite(label: str, key: str, where: str) -> Evidence:
     Examples
     --------
     >>> print(cite("eq-apery", "apery1979", "the theorem on page 11"))
-    ❝ cited [eq-apery]: Not checked here; proved in apery1979, the theorem on page 11.
+    ❝ cited [eq-apery]: Not checked here; stated in apery1979, the theorem on page 11.
     """
     _check_label(label)
     if not _says_something(where) or not _says_something(key) or not re.fullmatch(r"[^\s,{}]+", key):
@@ -893,7 +893,7 @@ def cite(label: str, key: str, where: str) -> Evidence:
     return Evidence(
         kind="cited",
         label=label,
-        method=f"Not checked here; proved in {key}, {where}.",
+        method=f"Not checked here; stated in {key}, {where}.",
         checked="",
         citation=key,
     )

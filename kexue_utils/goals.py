@@ -17,6 +17,7 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
+import mpmath
 import numpy as np
 import sympy as sp
 
@@ -326,7 +327,7 @@ def _residual(left: sp.Expr, right: sp.Expr, relation: str, point: Mapping, cost
         miss = float(gap / max(size, 1) if costly or relation != "=" else gap / size)
     except (TypeError, ValueError, ArithmeticError, NotImplementedError, AttributeError):
         return None
-    if relation in ("<", ">") and miss == 0:
+    if relation in ("<", ">") and gap == 0:  # not miss: as a float, the least of gaps is 0 as well
         miss = 2 * tolerance
     return _Residual(a.n(12), b.n(12), max(0.0, miss - tolerance))
 
@@ -491,6 +492,7 @@ def within(seconds: float, label: str, work: Callable[[], Result]) -> Result:
         except BaseException as error:
             errors.append(error)
 
+    precision = mpmath.mp.prec  # is the whole process's: a thread that ends in mid-course would leave its own behind
     thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
     thread.start()
     try:
@@ -503,6 +505,7 @@ def within(seconds: float, label: str, work: Callable[[], Result]) -> Result:
                     ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_OutOfTime)
                 )
                 thread.join(0.05)
+        mpmath.mp.prec = precision
     if late:
         raise TimeLimitReached(
             f"{label}: not decided within {seconds:g} s. Split the step, add a strategy by=..., or raise seconds=."

@@ -19,7 +19,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import Array, alike, array_of, broadcast, finite, floating, held, integer, number, quiet, require
+from .arguments import (
+    Array,
+    alike,
+    array_of,
+    broadcast,
+    finite,
+    floating,
+    held,
+    in_format_of,
+    integer,
+    number,
+    one_of,
+    quiet,
+    require,
+)
 
 __all__ = ["HTree", "h_tree", "manifold_flows", "pipe_network", "water_change_peak"]
 
@@ -153,7 +167,7 @@ def pipe_network(edges: Any, resistance: Array, exponent: float, fixed: Mapping[
     pressures = _held_pressures(fixed, nodes)
     _require_way_out(pipes, nodes, pressures)
 
-    dtype, r = r.dtype, (r.astype(np.float64) if xp is np else r.to(xp.float64))
+    given, r = r, (r.astype(np.float64) if xp is np else r.to(xp.float64))
     largest = _most(r, xp)
     relative = r / largest
     require("resistance", relative, relative >= 1 / _RANGE, "within a factor of 1e12 of the others")
@@ -161,7 +175,7 @@ def pipe_network(edges: Any, resistance: Array, exponent: float, fixed: Mapping[
     if not math.isfinite(high - low):
         raise ValueError(f"fixed must hold pressures whose difference float64 can hold, got {low} and {high}")
     if high == low:
-        return (r * 0).astype(dtype) if xp is np else (r * 0).to(dtype)
+        return in_format_of(given, r * 0)
 
     incidence = np.zeros((len(pipes), nodes))
     incidence[np.arange(len(pipes)), pipes[:, 0]] = 1
@@ -177,8 +191,7 @@ def pipe_network(edges: Any, resistance: Array, exponent: float, fixed: Mapping[
         q = _minimise_content(relative, e, drive, rest, xp)
     q = q + _conserving(_newton(q, relative, e, drive, rest, xp) - q, relative, rest, xp)  # once more, for the gradient
     with quiet():
-        scaled = q * ((high - low) ** (1 / e) / largest ** (1 / e))
-        scaled = scaled.astype(dtype) if xp is np else scaled.to(dtype)
+        scaled = in_format_of(given, q * ((high - low) ** (1 / e) / largest ** (1 / e)))
     return held("resistance and fixed", scaled)
 
 
@@ -223,8 +236,7 @@ def manifold_flows(n: int, r: Array, R: Array, kind: str = "reverse") -> Any:
     [5. 4. 5.] [11.  6.  4.]
     """
     n = integer("n", n, least=1, most=10**6)
-    if not isinstance(kind, str) or kind not in ("reverse", "direct", "comb"):
-        raise ValueError(f"kind must be reverse, direct or comb, got {kind!r}")
+    one_of("kind", kind, ("reverse", "direct", "comb"))
     xp, r, R = alike(r=r, R=R)
     finite("r", r)
     finite("R", R)
@@ -236,8 +248,7 @@ def manifold_flows(n: int, r: Array, R: Array, kind: str = "reverse") -> Any:
     half = ratio / (4 if kind == "comb" else 2)  # (cosh(lambda) - 1) / 2 = sinh(lambda / 2)^2
     rate = 2 * xp.arcsinh(half**0.5)[..., None]
     i = xp.arange(1, n + 1) if xp is np else xp.arange(1, n + 1, device=rate.device)
-    place = (i - (n + 1) / 2 if kind == "reverse" else n - i + 0.5).__abs__()
-    place = place.astype(rate.dtype) if xp is np else place.to(rate.dtype)
+    place = in_format_of(rate, abs(i - (n + 1) / 2 if kind == "reverse" else n - i + 0.5))
     # cosh, divided by its largest value before it can overflow
     shape = xp.exp(rate * (place - float(place.max()))) * (1 + xp.exp(-2 * rate * place))
     return shape / shape.sum(-1)[..., None]

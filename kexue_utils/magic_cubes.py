@@ -7,14 +7,18 @@ when it holds 1, 2, ..., n³ and all lines and space diagonals have the same sum
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from itertools import permutations, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import Array, array_of, integer, is_tensor, require
+from .arguments import Array, integer, integers, is_tensor, require
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 __all__ = ["cube_to_array", "line_sums", "magic_cubes3", "plane_sums", "symmetries"]
 
@@ -45,9 +49,8 @@ def plane_sums(A: Array) -> Any:
     >>> print(plane_sums(np.arange(1, 9).reshape(2, 2, 2)).tolist())
     [[10, 26], [14, 22], [16, 20]]
     """
-    A, _ = _cube("A", A)
-    sums = [A.sum((-2, -1)), A.sum((-3, -1)), A.sum((-3, -2))]
-    return _stack(sums, A)
+    A, xp = _cube("A", A)
+    return xp.stack([A.sum((-2, -1)), A.sum((-3, -1)), A.sum((-3, -2))], -2)
 
 
 def line_sums(A: Array) -> Any:
@@ -78,12 +81,13 @@ def line_sums(A: Array) -> Any:
     >>> print(line_sums(np.arange(1, 9).reshape(2, 2, 2)).tolist())
     [6, 8, 10, 12, 4, 6, 12, 14, 3, 7, 11, 15, 9, 9, 9, 9]
     """
-    A, n = _cube("A", A)
+    A, xp = _cube("A", A)
+    n = A.shape[-1]
     lines = [A.sum(axis).reshape(*A.shape[:-3], n * n) for axis in (-3, -2, -1)]
     up = list(range(n))
     down = up[::-1]
     diagonals = [A[..., up, y, x].sum(-1) for y, x in ((up, up), (up, down), (down, up), (down, down))]
-    return _concatenate([*lines, _stack(diagonals, A, axis=-1)], A)
+    return xp.concatenate([*lines, xp.stack(diagonals, -1)], -1)
 
 
 def magic_cubes3() -> NDArray[np.int64]:
@@ -194,7 +198,8 @@ def cube_to_array(A: Array, step: tuple[int, int, int] = (5, -2, 5)) -> str:
     1
     \end{array}
     """
-    A, n = _cube("A", A)
+    A, _ = _cube("A", A)
+    n = A.shape[-1]
     if A.ndim != 3:
         raise ValueError(f"A must have shape (n, n, n), got {tuple(A.shape)}")
     right, front, down = _step(step)
@@ -257,33 +262,11 @@ def _step(step: Any) -> tuple[int, int, int]:
     return right, -front, down
 
 
-def _cube(name: str, A: Any) -> tuple[Any, int]:
-    """`A` as int64, and its order."""
-    if is_tensor(A):
-        if A.is_floating_point() or A.is_complex() or str(A.dtype) == "torch.bool":
-            raise TypeError(f"{name} must be integers, got dtype {A.dtype}")
-        A = A.long()
-    else:
-        A = array_of(name, A)
-        if A.dtype.kind not in "iu":
-            raise TypeError(f"{name} must be integers, got dtype {A.dtype}")
+def _cube(name: str, A: Any) -> tuple[Any, ModuleType]:
+    """`A` as int64, and its library."""
+    A = integers(name, A)
+    A, xp = (A.long(), sys.modules["torch"]) if is_tensor(A) else (A, np)
     if A.ndim < 3 or not 1 <= A.shape[-1] == A.shape[-2] == A.shape[-3]:
         raise ValueError(f"{name} must have shape (..., n, n, n), got {tuple(A.shape)}")
     require(name, A, (A <= _LARGEST) & (A >= -_LARGEST), "numbers up to 2**40 in modulus")
-    return (A if is_tensor(A) else A.astype(np.int64)), A.shape[-1]
-
-
-def _stack(parts: list[Any], like: Any, axis: int = -2) -> Any:
-    if is_tensor(like):
-        import torch
-
-        return torch.stack(parts, axis)
-    return np.stack(parts, axis)
-
-
-def _concatenate(parts: list[Any], like: Any) -> Any:
-    if is_tensor(like):
-        import torch
-
-        return torch.cat(parts, -1)
-    return np.concatenate(parts, -1)
+    return (A if is_tensor(A) else A.astype(np.int64)), xp

@@ -6,25 +6,27 @@ For independent coordinates of unit variance and fourth moment ``v + 1``, ``g`` 
 :math:`p(g) = \Phi(\frac12(\sqrt{v+4}\,z - \sqrt v\,g))`, :math:`z = \Phi^{-1}(k/(N-1))`, by each of the N - 1 others,
 and N_k is Poisson with mean :math:`\lambda(g) = (N-1)\,p(g)`, mixed over standard normal g.
 
-`hub_counts` works in NumPy or PyTorch; `hub_rate` and `hub_law` compute in float64 with SciPy.
+`topk_hit` judges an encoder by the neighbours of its embeddings. It and `hub_counts` work in NumPy or PyTorch; `hub_rate` and
+`hub_law` compute in float64 with SciPy.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import Array, integer, is_tensor, number, points, reals, require
+from .arguments import Array, in_format_of, integer, integers, is_tensor, number, one_library, points, reals, require
 from .extras import needed_by
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HubLaw", "hub_counts", "hub_law", "hub_rate"]
+__all__ = ["HubLaw", "hub_counts", "hub_law", "hub_rate", "topk_hit"]
 
 # Nodes of the trapezoidal rule over g. For a smooth function times a Gaussian it converges faster than any power of the step.
 _G = np.linspace(-15, 15, 3001)
@@ -81,10 +83,7 @@ def hub_counts(
     if not 1 <= k < N:
         raise ValueError(f"k must be in 1 <= k < N = {N}, got {k}")
     if metric == "cosine":
-        if bool((X == 0).all(-1).any()):
-            raise ValueError("X must have nonzero rows for the cosine, got a zero row: it has no direction")
-        X = _in_range(X, -1)
-        X = X / ((X**2).sum(-1) ** 0.5)[..., None]
+        X = _directions("X", X)
     elif metric == "l2":
         X = _in_range(X, (-2, -1))
         X = X - X.mean(-2)[..., None, :]  # the same distances with less rounding
@@ -207,6 +206,90 @@ def hub_law(N: int, k: int, v: float) -> HubLaw:
         orphans=float(_WEIGHTS @ np.exp(-rate)),
         top_share=_top_share(rate, float(mean)),
     )
+
+
+def topk_hit(embeddings: Array, groups: Array, k: int | Sequence[int] = (1, 5, 10), *, chunk: int = 4096) -> Any:
+    """How often one of the `k` nearest other rows, by cosine, belongs to the row's own group: top-k accuracy of a retrieval.
+
+    Parameters
+    ----------
+    embeddings : array or tensor, shape (N, n)
+        One row an item.
+    groups : array or tensor of integers, shape (N,)
+        Items with equal numbers belong together, say paraphrases. Each group needs two of them.
+    k : int or sequence of ints
+        1 <= k < N. No item finds itself.
+    chunk : int
+        Rows whose cosines to all others are held at once: memory is chunk x N.
+
+    Returns
+    -------
+    array or tensor of the shape of `k`, from 0 to 1, in the format and on the device of the embeddings.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, a row is zero or not finite, a group has a single item, or k or chunk is out of range.
+    TypeError
+        If embeddings are not real numbers, groups, k or chunk not integers, or NumPy and torch are mixed.
+
+    Notes
+    -----
+    A row of another group that is exactly as near as the nearest of the own group counts as nearer: a constant encoder hits nothing.
+
+    Examples
+    --------
+    >>> topk_hit([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]], [0, 1, 1, 0], k=(1, 2, 3)).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    X = points("embeddings", embeddings)
+    if X.ndim != 2:
+        raise ValueError(f"embeddings must have shape (N, n), got {tuple(X.shape)}")
+    N, chunk = X.shape[0], integer("chunk", chunk, least=1)
+    if isinstance(k, str | bytes) or not isinstance(k, Sequence | int | np.integer):
+        raise TypeError(f"k must be an integer or a sequence of integers, got {k!r}")
+    wanted = [integer("k", one, 1, N - 1) for one in (k if isinstance(k, Sequence) else [k])]
+    groups = _groups(groups, X)
+    X = _directions("embeddings", X)
+    place = np.arange(N) if not is_tensor(X) else sys.modules["torch"].arange(N, device=X.device)
+    before: list[Any] = []
+    for start in range(0, N, chunk):
+        cosine = X[start : start + chunk] @ X.T
+        rows = slice(start, start + len(cosine))
+        own = groups[rows, None] == groups
+        others = own & (place[rows, None] != place)
+        xp = sys.modules["torch"] if is_tensor(X) else np
+        best = xp.amax(xp.where(others, cosine, -2), -1)
+        before.append(((cosine >= best[:, None]) & ~own).sum(-1))
+    ranks = (sys.modules["torch"].cat if is_tensor(X) else np.concatenate)(before)
+    shares = in_format_of(X, [float((ranks < one).sum()) / N for one in wanted])
+    return shares if isinstance(k, Sequence) else shares[0]
+
+
+def _groups(groups: Any, X: Any) -> Any:
+    """Groups of the rows of X, in its library."""
+    one_library(embeddings=X, groups=groups)
+    groups = integers("groups", groups)
+    if tuple(groups.shape) != (X.shape[0],):
+        raise ValueError(
+            f"groups must have one number for each of the {X.shape[0]} rows, got shape {tuple(groups.shape)}"
+        )
+    if is_tensor(X):
+        groups = sys.modules["torch"].as_tensor(groups, device=X.device)
+        names, sizes = groups.unique(return_counts=True)
+    else:
+        names, sizes = np.unique(groups, return_counts=True)
+    if bool((sizes == 1).any()):
+        raise ValueError(f"groups must have two items each, got one of group {names[sizes == 1][0].item()}")
+    return groups
+
+
+def _directions(name: str, X: Any) -> Any:
+    """The rows, at length 1."""
+    if bool((X == 0).all(-1).any()):
+        raise ValueError(f"{name} must have nonzero rows for the cosine, got a zero row: it has no direction")
+    X = _in_range(X, -1)
+    return X / ((X**2).sum(-1) ** 0.5)[..., None]
 
 
 def _top_share(rate: NDArray[np.float64], mean: float, share: float = 0.2) -> float:

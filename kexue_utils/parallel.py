@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arguments import Array, alike, finite, held, integer, is_tensor, number, quiet, require
+from .arguments import Array, alike, finite, held, in_format_of, integer, is_tensor, number, quiet, require
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def combine(gradients: Array, weights: Array | None = None) -> Any:
         raise ValueError("weights must not all be 0")
     with quiet():
         w = w / w.max()
-        w = w / w.sum()
-        w = w.to(g.dtype) if is_tensor(w) else w.astype(g.dtype)
+        w = in_format_of(g, w / w.sum())
         mean = (w.reshape(-1, *[1] * (g.ndim - 1)) * g).sum(0)
     return held("gradients", mean)
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import integer, is_tensor, place
+from .arguments import checked_seed, integer, is_tensor, place
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def device(*, float64: bool = False) -> torch.device:
     (True, True)
     """
     torch = _torch("device")
-    several = "WORLD_SIZE" in os.environ
+    several = _started_by_torchrun()
     if torch.cuda.is_available() and several:
         own, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
         if own >= gpus:
@@ -111,7 +111,7 @@ def generator(seed: int, on: torch.device | str | None = None) -> torch.Generato
     True
     """
     torch = _torch("generator")
-    return torch.Generator(device() if on is None else place("on", on)).manual_seed(_checked_seed(seed))
+    return torch.Generator(device() if on is None else place("on", on)).manual_seed(checked_seed(seed))
 
 
 def seed_all(seed: int) -> None:
@@ -147,7 +147,7 @@ def seed_all(seed: int) -> None:
     True
     """
     torch = _torch("seed_all")
-    seed = _checked_seed(seed)
+    seed = checked_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (libraries that we call may draw from the global state)
     torch.manual_seed(seed)
@@ -226,7 +226,7 @@ def data_parallel(model: torch.nn.Module) -> torch.nn.Module:
     torch = _torch("data_parallel")
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if "WORLD_SIZE" not in os.environ:
+    if not _started_by_torchrun():
         return model
     if not torch.distributed.is_initialized():
         on = next(model.parameters()).device
@@ -586,6 +586,10 @@ def _digest(state: Any) -> str:
     return sha.hexdigest()
 
 
+def _started_by_torchrun() -> bool:
+    return "WORLD_SIZE" in os.environ
+
+
 def _rank() -> tuple[int, int]:
     """The number of this process, and how many there are."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -614,13 +618,6 @@ def _torch(by: str) -> ModuleType:
     with needed_by(by):
         import torch
     return torch
-
-
-def _checked_seed(seed: int) -> int:
-    seed = integer("seed", seed)
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be in 0 <= seed < 2**32, got {seed}")
-    return seed
 
 
 def _as_numbers(loss: Any) -> NDArray[np.float64]:

@@ -4,12 +4,14 @@ import os
 import shutil
 from collections.abc import Iterator
 
+import mpmath
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
-# Two shared cores: a property may be slow at one moment without anything being wrong.
-settings.register_profile("kexue", deadline=None)
+# Two shared cores: a property may be slow at one moment without anything being wrong. CI puts the same questions every time,
+# everybody else new ones.
+settings.register_profile("kexue", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("kexue")
 # For mutation testing, which runs the tests of a function once for each of its mutants.
 settings.register_profile("mutation", deadline=None, max_examples=5, derandomize=True, database=None)
@@ -24,6 +26,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     if not (torch.cuda.is_available() or (marker.kwargs.get("mps") and torch.backends.mps.is_available())):
         pytest.skip("no accelerator (cuda or mps)" if marker.kwargs.get("mps") else "no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def precision_stays() -> Iterator[None]:
+    """mpmath has one precision for the whole process, and a test that leaves another behind fails here, not in a later one."""
+    yield
+    left, mpmath.mp.prec = mpmath.mp.prec, 53
+    assert left == 53
 
 
 @pytest.fixture(scope="session")

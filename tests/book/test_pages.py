@@ -17,6 +17,8 @@ CHAPTERS = read_chapters(ROOT / "book" / "chapters.yml")
 WRITTEN = [chapter for chapter in CHAPTERS if (ROOT / f"{chapter.docname}.md").is_file()]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 LISTED = [page["file"] for part in TOC["parts"] for page in part["chapters"]]
+PARTS = {chapter.part for chapter in CHAPTERS if chapter.docname != f"book/{chapter.slug}"}
+every_part = pytest.mark.parametrize("part", sorted(PARTS, key=str), ids=lambda part: part.name)
 every_chapter = pytest.mark.parametrize("chapter", WRITTEN, ids=lambda chapter: chapter.slug)
 
 
@@ -61,7 +63,18 @@ def test_the_table_of_contents_lists_only_what_exists():
 
 def test_every_page_of_a_part_is_a_known_chapter():
     pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "book").glob("[a-z]*/*.md")}
-    assert pages <= {chapter.docname for chapter in CHAPTERS}
+    assert pages <= {page.docname for chapter in CHAPTERS for page in (chapter, chapter.part)}
+
+
+@every_part
+def test_a_part_has_a_page_that_opens_it_lists_its_chapters_and_moves(part):
+    [pages] = (
+        [page["file"] for page in listed["chapters"]] for listed in TOC["parts"] if listed["caption"] == part.title
+    )
+    assert pages[0] == part.docname
+    text = (ROOT / f"{part.docname}.md").read_text(encoding="utf-8").split("---\n", 2)[2]
+    assert re.match(rf"# {part.title}\n\n(`{{3,}})\{{part-head\}}\n\1", text.strip())
+    assert "{part-map}" in text and len(re.findall(r"^explore\(", text, flags=re.MULTILINE)) == 1
 
 
 def test_chapters_stand_in_reading_order_under_their_part():
@@ -111,6 +124,13 @@ def test_a_chapter_plays_with_a_slider_and_checks_something(chapter):
     text = source(chapter)
     assert "explore(" in text
     assert re.search(r"\b(prove|exact|numeric|sampled|measured)\(", text)
+
+
+@every_chapter
+def test_a_chapter_has_exercises_each_with_its_solution(chapter):
+    asked = re.findall(r"```\{exercise\}\n:label: (\S+)", source(chapter))
+    answered = re.findall(r"```\{solution(?:-start)?\} (\S+)", source(chapter))
+    assert asked == answered != []
 
 
 @every_chapter

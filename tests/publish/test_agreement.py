@@ -229,6 +229,12 @@ def test_a_matrix_may_have_blocks_and_numbers_beside_them():
     assert compare(shown % 3, [DOUBLE], notation=kinds).verdict == "disagrees"
 
 
+def test_matrices_are_summed():
+    kinds = {"C": r"\text{matrices}"}
+    assert compare(r"\sum_{k=1}^3kC=6C", [DOUBLE], notation=kinds).verdict == "holds"
+    assert compare(r"\sum_{k=1}^3kC=5C", [DOUBLE], notation=kinds).verdict == "disagrees"
+
+
 def test_a_remainder_is_tested_by_its_order():
     notation = {"x": r"\text{positive}"}
     assert compare(r"\cos x=1-\frac{x^2}2+O(x^4)", [DOUBLE], notation=notation).verdict == "holds"

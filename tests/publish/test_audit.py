@@ -103,6 +103,7 @@ def test_the_choice_is_the_same_every_time_and_takes_every_operator_in_turn():
         ),
         (evidence.measured, ("eq-a", [1.0, 1.1, 0.9], (0.8, 1.2)), {"why": "theory", "seeds": [0, 1, 2]}),
         (evidence.refute, ("eq-a", ((x + y) ** 2, x**2 + y**2), {x: 1, y: 1}), {}),
+        (evidence.refute, ("eq-a", (x + y, x), {x: 1, y: 1}), {}),
         (evidence.refute, ("eq-a", lambda m: m % 2 == 1, 2), {"holds_at": [3, 5]}),
     ],
 )

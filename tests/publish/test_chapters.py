@@ -109,11 +109,12 @@ root_doc = "book/index"
 html_theme = "sphinx_book_theme"
 """
 PAGES = {
-    "book/index.md": "# A book\n\n```{toctree}\nguide\nlosses/softmax\n```\n\n```{part-cards}\n```\n",
+    "book/index.md": "# A book\n\n```{toctree}\nguide\nlosses/index\nlosses/softmax\n```\n\n```{part-cards}\n```\n",
     "book/guide.md": (
         "# How to read\n\n```{chapter-head}\n```\n\n```{chapter-map}\n```\n\n"
         "```{list-table} A table\n:name: first\n* - 1\n```\n\n{numref}`first`\n"
     ),
+    "book/losses/index.md": "# Losses\n\n```{part-head}\n```\n\n```{part-map}\n```\n",
     "book/losses/softmax.md": (
         "# Many labels\n\n```{chapter-head}\n```\n\n"
         "```{list-table} A table\n:name: second\n* - 1\n```\n\n```{list-table} Another\n:name: third\n* - 1\n```\n\n"
@@ -167,11 +168,33 @@ def test_the_map_links_what_is_written_and_marks_what_is_planned(site):
     assert all(item.select_one(".kx-map-teaser").text == "How sure? Seven grades." for item in (written, planned))
 
 
-def test_a_card_leads_to_its_part_of_the_map(site):
+def test_a_card_leads_to_the_page_of_its_part(site):
     [card] = site("book/index").select(".kx-card")
-    assert card.a["href"] == "guide.html#part-losses"
-    assert site("book/guide").find(id="part-losses").text.startswith("Losses")
+    assert card.a["href"] == "losses/index.html"
     assert card.img["alt"] == "" and card.select_one(".kx-card-progress").text == "1 of 2 chapters"
+
+
+def test_the_page_of_a_part_says_what_it_is_about_and_lists_its_chapters_only(site):
+    page = site("book/losses/index")
+    assert [line.text for line in page.select(".kx-head p")[:2]] == [PARTS["losses"]["teaser"], "1 of 2 chapters"]
+    assert [item.select_one("[lang=zh-Hans]").text for item in page.select(".kx-map li")] == ["多标签", "训练准确率"]
+
+
+def test_the_card_of_a_part_without_a_page_leads_to_the_map(tmp_path):
+    index = PAGES["book/index.md"].replace("losses/index\n", "")
+    pages = {name: text for name, text in PAGES.items() if name != "book/losses/index.md"}
+    assert build(tmp_path, pages | {"book/index.md": index}).returncode == 0
+    card, page = (
+        BeautifulSoup((tmp_path / f"_build/book/{name}.html").read_text(encoding="utf-8"), "html.parser")
+        for name in ("index", "guide")
+    )
+    assert card.select_one(".kx-card").a["href"] == "guide.html#part-losses"
+    assert page.find(id="part-losses").text.startswith("Losses")
+
+
+def test_a_map_on_a_page_that_is_no_part_says_what_to_do(tmp_path):
+    done = build(tmp_path, PAGES | {"book/guide.md": "# How to read\n\n```{part-map}\n```\n"})
+    assert "'book/guide', which is the page of no part of book/chapters.yml" in done.stderr
 
 
 def test_original_chapter_and_book_can_be_cited(site):

@@ -102,7 +102,6 @@ def visit(browser: Browser, addresses: dict[str, str]):
             until(
                 page, "() => !document.querySelector('script[src*=\"mathjax/\"]') || window.MathJax?.startup?.promise"
             )
-            page.evaluate("() => window.MathJax?.startup?.promise")
             yield page
             page.wait_for_load_state("networkidle")
         assert not complaints, f"{path}: " + "; ".join(complaints)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kexue_utils.arguments import floating, integer, is_tensor, points, reals
+from kexue_utils.arguments import floating, in_format_of, integer, integers, is_tensor, one_of, points, reals
 
 
 def test_numbers_and_lists_become_arrays_of_their_own_shape():
@@ -101,3 +101,37 @@ def test_integer_takes_whole_numbers_of_python_and_numpy():
 def test_what_is_no_such_integer_is_refused_by_name(value, error, message):
     with pytest.raises(error, match=message):
         integer("k", value, least=1)
+
+
+@pytest.mark.parametrize("value", ["average", "", None, ("mean",), np.array(["mean", "sum"])])
+def test_what_is_no_word_of_the_options_is_refused_with_all_of_them(value):
+    with pytest.raises(ValueError, match="reduction must be one of mean, sum, got "):
+        one_of("reduction", value, ("mean", "sum"))
+
+
+@pytest.mark.parametrize("x", [1 / 3, [1 / 3], np.array([1 / 3])])
+def test_numbers_take_the_format_of_an_array_or_tensor_rounded_once(x):
+    for like in (np.ones(2, np.float32), np.ones(2), torch.ones(2), torch.ones(2, dtype=torch.float64)):
+        converted = in_format_of(like, x)
+        assert (type(converted), converted.dtype) == (type(like), like.dtype)
+        assert converted.reshape(-1)[0].item() == (1 / 3 if "64" in str(like.dtype) else float(np.float32(1 / 3)))
+
+
+def test_a_tensor_in_another_format_keeps_its_gradient():
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    in_format_of(torch.ones(1), x).sum().backward()
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_integers_stay_what_they_are_and_numbers_in_rows_become_an_array():
+    tensor, array = torch.tensor([1, 2], dtype=torch.uint8), np.array([3], np.int8)
+    assert integers("A", tensor) is tensor and integers("A", array) is array
+    assert integers("A", [[1, 2]]).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "value", [1.0, [True], torch.ones(1), torch.ones(1, dtype=torch.bool), torch.ones(1, dtype=torch.complex64), "1"]
+)
+def test_what_is_no_array_of_integers_is_refused_by_name(value):
+    with pytest.raises(TypeError, match=r"A must be .*, got dtype"):
+        integers("A", value)

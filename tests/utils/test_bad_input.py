@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from mpmath import mp
 
 import kexue_utils
-from kexue_utils import bigint, contracts, diffusion, optimizers, words
+from kexue_utils import bigint, contracts, diffusion, normalization, optimizers, words
 
 # What an argument is ---------------------------------------------------------------------------------------------------
 
@@ -341,12 +341,58 @@ def true_multilabel(scores, labels, threshold):
     return log_one_plus(((1 - labels) * exp(s)).sum(-1)) + log_one_plus((labels * exp(-s)).sum(-1))
 
 
+def true_soft_f1(scores, labels, eps, loss):
+    p = row_softmax(scores)
+    members = [[i for i, label in enumerate(labels) if int(label) == c] for c in range(p.shape[1])]
+    scores = [2 * sum(p[i, c] for i in those) / (len(those) + p[:, c].sum() + eps) for c, those in enumerate(members)]
+    return -mp.log(sum(scores) / len(scores))
+
+
 def true_ranking(scores, labels, gamma, margin):
     pairs = [
         sum(mp.exp(gamma * (a - b + margin)) for a, s in zip(row, t, strict=True) if not s for b, u in zip(row, t, strict=True) if u)
         for row, t in zip(scores, labels, strict=True)
     ]  # fmt: skip
     return log_one_plus(np.array(pairs))
+
+
+def true_grouped(scores, labels):
+    terms = [[t * sum(mp.exp(b - a) for k, b in enumerate(row) if k != j) for j, (a, t) in enumerate(zip(row, choice, strict=True))] for row, choice in zip(scores, labels, strict=True)]  # fmt: skip
+    return log_one_plus(np.array(terms).sum(0)).sum()
+
+
+def true_scaling(M):
+    v = 0 * M[0] + 1 / each(mp.sqrt, otypes=[object])(M.diagonal())
+    for _ in range(700):
+        v = each(mp.sqrt, otypes=[object])(v / (M @ v))
+    return v
+
+
+def true_grouped_optimum(labels):
+    root = each(mp.sqrt, otypes=[object])(labels)
+    M = root.T @ root
+    np.fill_diagonal(M, mp.mpf(1))
+    v = true_scaling(M)
+    return v * root / (v * root).sum(1)[:, None], v**-2, -2 * log(v).sum()
+
+
+def true_power_loss(scores, target, q, reduction):
+    p = [row[label] for row, label in zip(row_softmax(scores), target.astype(int), strict=True)]
+    return [-mp.log(v) if q == 0 else mp.mpf(1) / q if v == 0 and q > 0 else (1 - v**q) / q for v in p]
+
+
+def margin_of_am(cosines, labels, s, m):
+    return np.array([[s * (c - m * (i == t)) for i, c in enumerate(row)] for row, t in zip(cosines, labels, strict=True)])  # fmt: skip
+
+
+def true_margin_softmax(cosines, labels, s, m):
+    logits = margin_of_am(cosines, labels, s, m)
+    return log_one_plus(np.array([sum(mp.exp(v - row[t]) for i, v in enumerate(row) if i != t) for row, t in zip(logits, labels, strict=True)]))  # fmt: skip
+
+
+def true_triplet(anchor, positive, negative, margin):
+    near, far = (each(mp.sqrt, otypes=[object])(((anchor - x) ** 2).sum(-1)) for x in (positive, negative))
+    return each(lambda v: max(v, mp.mpf(0)), otypes=[object])(near - far + margin)
 
 
 def true_symmetric(log_x, k):
@@ -378,8 +424,27 @@ def true_step(theta, grad, lr):
     return theta * exp(-lr * grad)
 
 
+def true_second_moment(x, bias):
+    z = np.array([[*row, mp.mpf(1)] for row in x])
+    return z.T @ z / len(x)
+
+
 def true_generalized_kl(a, b):
     return sum(x * mp.log(x / y) - x + y if x and y else mp.inf if x else y for x, y in zip(a, b, strict=True))
+
+
+def true_tangent(x, v):
+    return v - x * ((x * v).sum(-1) / (x * x).sum(-1))[:, None]
+
+
+def true_sphere_step(x, grad, lr, **_):
+    moved = x / each(mp.sqrt, otypes=[object])((x * x).sum(-1))[:, None] - lr * true_tangent(x, grad)
+    return moved / each(mp.sqrt, otypes=[object])((moved * moved).sum(-1))[:, None]
+
+
+def true_scaled_bessel(order, kappa):
+    """I_order(kappa) / kappa^order."""
+    return mp.hyp0f1(order + 1, kappa**2 / 4) / (2**order * mp.gamma(order + 1)) if kappa < 1e4 else mp.besseli(order, kappa) / kappa**order  # fmt: skip
 
 
 def true_rogers_ramanujan(q, levels):
@@ -408,6 +473,7 @@ LIMBS = Fresh(lambda: torch.tensor([3, 2, 1]))
 ANY_SIGN = (math.inf, -math.inf)
 SEED = Whole(3)
 MODEL = Fresh(lambda: torch.nn.Linear(2, 1))
+CURVED = torch.tensor([0.5, 2.0], dtype=torch.float64, requires_grad=True)
 
 
 class Clonable(torch.nn.Linear):
@@ -448,8 +514,33 @@ def one_step(optimizer, value):
     return call
 
 
+def true_impulse(beta1, beta2, tau, n):
+    return np.array(
+        [
+            (1 - beta1)
+            * beta1**j
+            / (1 - beta1 ** (tau + j))
+            * mp.sqrt((1 - beta2 ** (tau + j)) / ((1 - beta2) * beta2**j))
+            for j in range(n)
+        ]
+    )
+
+
 def of_a_parameter(params):
     return optimizers.ExponentiatedGradient([params], lr=0.1).param_groups[0]["params"]
+
+
+def doubles(*values, **more):
+    bad = (3.5, "x", [1.0], np.array([1.0]), torch.tensor([1]), torch.ones(0), torch.tensor([math.nan]), torch.tensor([math.inf]), torch.ones(2, dtype=torch.complex64))  # fmt: skip
+    return Thing(
+        Fresh(lambda: torch.tensor(values, dtype=torch.float64)), bad=(*bad, *(() if more else (None,))), **more
+    )
+
+
+FUNCTION = Thing(
+    lambda theta, x: theta[0] * theta[1] * x,
+    bad=(None, 3, "x", lambda theta, x: 1.0, lambda theta, x: torch.ones(2, 2)),
+)
 
 
 def drawing(n):
@@ -485,6 +576,11 @@ TABLE = [
           truth=lambda scores, nodes, **_: true_choice(scores, nodes), condition=lambda scores, **_: 1 + abs(scores).max()),
     Entry("choice.deficit", n=Whole(10), K=Whole(100), truth=lambda n, K: mp.mpf(n - 2) / (2 * K)),
     Entry("contracts.assert_clonable", lambda module, inputs, seed: contracts.assert_clonable(module, *([None] if inputs is None else inputs), seed=seed), module=Thing(Fresh(Clonable), bad=(3, "x", torch.nn.Linear(2, 1))), inputs=Thing([torch.ones(2)], bad=([], [3.0], ["x"])), seed=SEED),
+    Entry("convolutions.receptive_field", layers=Thing([(3, 2, 1), (2, 1, 2), (3, 1, 1)], bad=(None, 3, "ab", [3], ["abc"], [(3, 1)], [(3, 0, 1)], [(3.0, 1, 1)]))),
+    Entry("curvature.top_eigenvalue", lambda loss_fn, **a: kexue_utils.curvature.top_eigenvalue((lambda: loss_fn(CURVED)) if callable(loss_fn) else loss_fn, **a),
+          loss_fn=Thing(lambda p: (p**3).sum(), bad=(None, 3, "loss", lambda p: 3.0, lambda p: p, lambda p: p.detach().sum(), lambda p: torch.ones(()))), params=Thing(Fresh(lambda: [CURVED]), bad=(None, 3, "params", [], [3], torch.ones(2), [torch.ones(2)])), iters=Whole(3), seed=SEED),
+    Entry("curvature.second_moment", x=Numbers([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]]), bias=Choice(True, also_wrong=(None, 1)), library=True, truth=true_second_moment, condition=lambda x, bias: abs(x).max() ** 2),
+    Entry("curvature.max_stable_step", stable=Thing(lambda lr: lr < 1, bad=(None, 3, "yes", lambda lr: None, lambda lr: 1, lambda lr: "no")), lo=Number(0.25), hi=Number(4.0), rtol=Number(0.001)),
     Entry("decoding.loop_rate", P=Numbers(CHAIN), weights=Numbers([0.5, 0.25, 0.25], optional=True), library=True, truth=lambda P, weights: weights @ visits(P).diagonal()),
     Entry("decoding.loop_mass", P=Numbers(CHAIN), library=True, truth=lambda P: -log_det(identity(3) - P * P)),
     Entry("decoding.loop_radius", P=Numbers(CHAIN), library=True, truth=true_radius),
@@ -523,6 +619,9 @@ TABLE = [
     Entry("ellipse.angle_excess", s=Numbers([0.5, 0.25]), a=Numbers([2.0, 1.0]), b=Numbers([1.0, 1.0]), other=Choice(None, optional=True)),
     Entry("ellipse.seam", a=Numbers([2.0, 1.0]), b=Numbers([1.0, 1.0]), other=Choice(None, optional=True, also_wrong=((2.0,), ("a", "b"))), n=Whole(5)),
     Entry("ellipse.cut_out", a=Number(80.0), b=Number(40.0), other=Choice(None, optional=True), marks=Whole(3)),
+    Entry("f1.soft_macro_f1", scores=Numbers(SCORES), labels=Indices([2, 0]), eps=Number(0.25), loss=Choice(True, also_wrong=(None, 1)), library=True, truth=true_soft_f1, condition=lambda scores, **_: abs(scores).max()),
+    Entry("f1.f1_optimal_threshold", probabilities=Numbers([0.5, 0.25, 0.875]), library=True,
+          truth=lambda probabilities: (lambda best: (best / 2, best))(max(2 * sum(sorted(probabilities)[-m:]) / (sum(probabilities) + m) for m in range(1, len(probabilities) + 1)))),
     Entry("gaussians.kl_divergence", **GAUSSIANS, library=True, truth=true_kl, digits=700),
     Entry("gaussians.bhattacharyya_distance", **GAUSSIANS, library=True, truth=true_bhattacharyya, digits=700),
     Entry("gaussians.hellinger_squared", **GAUSSIANS, library=True, truth=lambda **a: 1 - mp.exp(-true_bhattacharyya(**a)), digits=700),
@@ -541,7 +640,22 @@ TABLE = [
           truth=lambda scores, labels, threshold, reduction: true_multilabel(scores, labels, threshold), condition=lambda scores, threshold, **_: abs(scores).max() + abs(threshold).max()),
     Entry("losses.pairwise_ranking", scores=Numbers(SCORES), labels=Numbers(LABELS, booleans=True), gamma=Number(2.0), margin=Number(0.25), reduction=REDUCTION, library=True,
           truth=lambda scores, labels, gamma, margin, reduction: true_ranking(scores, labels, gamma, margin), condition=lambda scores, gamma, margin, **_: gamma * (abs(scores).max() + abs(margin))),
+    Entry("losses.grouped_cross_entropy", scores=Numbers(SCORES), labels=Numbers([[0.0, 0.5, 0.5], [0.75, 0.25, 0.0]], booleans=True), reduction=REDUCTION, library=True,
+          truth=lambda scores, labels, reduction: true_grouped(scores, labels), condition=lambda scores, **_: abs(scores).max()),
+    Entry("losses.grouped_optimum", labels=Numbers([[0.0, 0.5, 0.5], [0.75, 0.25, 0.0]], booleans=True), library=True, truth=true_grouped_optimum),
+    Entry("losses.symmetric_sinkhorn", M=Numbers([[2.0, 1.0], [1.0, 2.0]]), max_iter=Whole(10_000), library=True, truth=lambda M, max_iter: true_scaling(M)),
+    Entry("losses.generalized_cross_entropy", scores=Numbers(SCORES), target=Indices([2, 1]), q=Number(0.5), reduction=REDUCTION, library=True, truth=true_power_loss,
+          condition=lambda scores, target, q, reduction: 1 + abs(q) * abs(scores).max()),
+    Entry("losses.smooth_accuracy", scores=Numbers(SCORES), target=Indices([2, 1]), noise=Choice("gumbel", also_wrong=(None,)), reduction=REDUCTION, library=True,
+          truth=lambda scores, target, noise, reduction: row_softmax(scores)[np.arange(2), target.astype(int)], condition=lambda scores, **_: 1 + abs(scores).max()),
     Entry("losses.log_elementary_symmetric", log_x=Numbers([0.5, -1.0, 2.0]), k=Whole(2), library=True, truth=true_symmetric),
+    Entry("losses.margin_cosine", cosine=Numbers([0.5, -1.0, 0.25]), kind=Choice("am", also_wrong=(None,)), m=Number(0.25), library=True, truth=lambda cosine, kind, m: cosine - m, condition=lambda cosine, kind, m: 1 + m),
+    Entry("losses.margin_logits", cosines=Numbers([[0.5, -1.0, 0.25], [0.75, 0.0, 1.0]]), labels=Indices([0, 2]), kind=Choice("am", also_wrong=(None,)), s=Number(8.0), m=Number(0.25), library=True,
+          truth=lambda cosines, labels, kind, s, m: margin_of_am(cosines, labels, s, m), condition=lambda s, m, **_: s * (1 + m)),
+    Entry("losses.margin_softmax", cosines=Numbers([[0.5, -1.0, 0.25], [0.75, 0.0, 1.0]]), labels=Indices([0, 2]), kind=Choice("am", also_wrong=(None,)), s=Number(8.0), m=Number(0.25), reduction=REDUCTION, library=True,
+          truth=lambda cosines, labels, kind, s, m, reduction: true_margin_softmax(cosines, labels, s, m), condition=lambda s, m, **_: s * (1 + m)),
+    Entry("losses.triplet", anchor=Numbers([[0.5, -1.0], [1.0, 2.0]]), positive=Numbers([[1.5, 0.0], [1.0, 0.5]]), negative=Numbers([[0.25, -1.0], [3.0, 2.0]]), margin=Number(0.25), squared=Thing(False, bad=(3, "no", [])), reduction=REDUCTION, library=True,
+          truth=lambda anchor, positive, negative, margin, squared, reduction: true_triplet(anchor, positive, negative, margin), condition=lambda anchor, positive, negative, margin, **_: max(abs(x).max() for x in (anchor, positive, negative)) + margin),
     Entry("magic_cubes.plane_sums", A=Indices([[[1, 8], [7, 2]], [[6, 3], [4, 5]]]), library=True),
     Entry("magic_cubes.line_sums", A=Indices([[[1, 8], [7, 2]], [[6, 3], [4, 5]]]), library=True),
     Entry("magic_cubes.magic_cubes3"),
@@ -550,10 +664,24 @@ TABLE = [
     Entry("neighbours.hub_counts", X=Numbers([[-11.0, 0.0], [-10.0, 1.0], [0.0, 2.0], [10.0, 0.5], [11.0, 1.0]]), k=Whole(2), metric=Choice("l2", also_wrong=(None,)), chunk=Whole(2), library=True, single=np.int64),
     Entry("neighbours.hub_rate", g=Numbers([-3.0, 0.0, 2.0]), N=Numbers([1000.0, 50.0, 20.0]), k=Numbers([10.0, 5.0, 1.0]), v=Numbers([2.0, 0.75, 5.0]), truth=each(true_hub_rate), digits=400),
     Entry("neighbours.hub_law", N=Number(1000), k=Number(10), v=Number(2.0)),
+    Entry("neighbours.topk_hit", embeddings=Numbers([[1.0, 0.25], [0.75, 0.5], [0.0, 1.0], [-0.5, 1.0]]), groups=Indices([0, 1, 1, 0]), k=Thing((1, 2), bad=(None, 3.0, "1", (1.0,), (0,), (4,), 0, 10**30, {}, True, [[1]])), chunk=Whole(2), library=True),
+    Entry("normalization.BatchStandardize", lambda x, **a: normalization.BatchStandardize(**a)(x), x=Thing(Fresh(lambda: torch.tensor([[1.0], [3.0]])), bad=(None, 3, [[1.0]], np.ones((2, 2)), torch.ones(2), torch.ones(1, 2), torch.ones(2, 2, dtype=torch.int64))),
+          eps=Number(0.25), center=Choice(True, also_wrong=(None, 1)), scale=Choice(True, also_wrong=(None, 1))),
+    Entry("kernels.flat_model", lambda model: kexue_utils.kernels.flat_model(model)[1], model=Thing(MODEL, bad=(None, 3, "x", torch.ones(2), torch.nn.Tanh()))),
+    Entry("kernels.jacobian", f=FUNCTION, params=doubles(0.5, 2.0), X=doubles(1.0, -3.0)),
+    Entry("kernels.ntk", f=FUNCTION, params=doubles(0.5, 2.0), X=doubles(1.0, -3.0), Y=doubles(2.0, optional=True)),
+    Entry("kernels.chord_contributions", f=FUNCTION, theta=doubles(0.5, 2.0), delta=doubles(0.25, -0.5), X=doubles(1.0, -3.0), J_train=doubles([2.0, 0.5], [1.0, 0.0]), nodes=Whole(4)),
+    Entry("kernels.path_kernel", f=FUNCTION, trajectory=doubles([0.5, 2.0], [1.0, 2.25]), alpha=doubles([0.5, -1.0]), X=doubles(1.0), X_train=doubles(1.0, -3.0), lr=Number(0.25), nodes=Whole(4)),
     Entry("optimizers.exponentiated_gradient_step", theta=Numbers([0.5, 2.0]), grad=Numbers([1.0, -0.25]), lr=Number(0.25), library=True, truth=true_step),
     Entry("optimizers.generalized_kl", a=Numbers([0.5, 2.0]), b=Numbers([0.25, 4.0]), library=True, truth=true_generalized_kl),
     Entry("optimizers.ExponentiatedGradient", one_step(optimizers.ExponentiatedGradient, [0.5, 2.0]), lr=Number(0.25)),
     Entry("optimizers.ExponentiatedGradient.add_param_group", of_a_parameter, params=Thing(Fresh(lambda: torch.tensor([0.5, 2.0])), bad=(torch.tensor([-1.0]), torch.tensor([math.nan]), torch.tensor([math.inf]), torch.ones(1, dtype=torch.complex64)))),
+    Entry("optimizers.LazyAdam", one_step(optimizers.LazyAdam, [0.5, 2.0]), lr=Number(0.25), betas=Thing((0.5, 0.75), bad=(None, 0.9, (), (0.5,), (0.5, 0.5, 0.5), (0.5, 1.0), (-0.1, 0.5), ("0.5", 0.5), (math.nan, 0.5), "ab", {0.5, 0.75})), eps=Number(0.125), variant=Choice("masked", also_wrong=(None,))),
+    Entry("optimizers.Lookahead", one_step(lambda p, inner, **settings: optimizers.Lookahead(inner(p, lr=0.1) if callable(inner) else inner, **settings), [0.5, 2.0]), inner=Thing(torch.optim.SGD, bad=(None, 3.5, "SGD", [])), k=Whole(2), alpha=Number(0.5)),
+    Entry("optimizers.adam_impulse_response", beta1=Number(0.75), beta2=Number(0.875), tau=Whole(3), n=Whole(4), truth=true_impulse),
+    Entry("optimizers.lookahead_multiplier", x=Numbers([0.5, 1.5, 2.0]), k=Whole(3), alpha=Number(0.5), library=True, truth=lambda x, k, alpha: 1 - alpha + alpha * (1 - x) ** k, condition=lambda x, k, alpha: 1 + k * alpha * (1 + abs(x).max()) ** k),
+    Entry("optimizers.lookahead_step_limit", k=Whole(3), alpha=Number(0.5), truth=lambda k, alpha: 1 + (2 / alpha - 1) ** (mp.mpf(1) / k) if k % 2 else mp.mpf(2)),
+    Entry("optimizers.lookahead_variance_ratio", x=Numbers([0.5, 1.5, 1.25]), k=Whole(3), alpha=Number(0.5), library=True, truth=lambda x, k, alpha: alpha * (1 + (1 - x) ** k) / (2 - alpha + alpha * (1 - x) ** k), condition=lambda x, k, alpha: 1 + k),
     Entry("optimizers.HypergradientGains", one_step(optimizers.HypergradientGains, [0.5, 2.0]), lr=Number(0.25), gamma=Number(0.5), rule=Choice("product", also_wrong=(None,))),
     Entry("parallel.combine", gradients=Numbers([[1.0, -2.0], [3.0, 0.5]]), weights=Numbers([2.0, 0.5], optional=True), library=True,
           truth=lambda gradients, weights: weights @ gradients / weights.sum(), condition=lambda gradients, weights: abs(gradients).max()),
@@ -575,6 +703,14 @@ TABLE = [
     Entry("training.generator", seed=SEED, on=Choice("cpu", optional=True)),
     Entry("training.seed_all", seed=SEED),
     Entry("training.share", batch=Thing(Fresh(lambda: torch.arange(6)), bad=(None, 3, [1, 2], np.arange(6))), dim=Whole(0)),
+    Entry("spheres.project_tangent", x=Numbers([[0.5, -0.5, 0.5, 0.5], [0.0, 1.0, 0.0, 0.0]]), v=Numbers([[1.0, 2.0, 0.5, -1.0], [3.0, 1.0, 0.0, -0.5]]), library=True,
+          truth=true_tangent, condition=lambda x, v: abs(v).max()),
+    Entry("spheres.sphere_step", x=Numbers([[0.5, -0.5, 0.5, 0.5], [0.0, 1.0, 0.0, 0.0]]), grad=Numbers([[1.0, 2.0, 0.5, -1.0], [3.0, 1.0, 0.0, -0.5]]), lr=Number(0.25), factor=Choice(None, optional=True), map=Choice("retraction", also_wrong=(None,)), library=True,
+          truth=true_sphere_step, condition=lambda x, grad, lr, **_: 1 + lr * abs(grad).max()),
+    Entry("spheres.von_mises_fisher_log_constant", dim=Whole(3), kappa=Numbers([0.5, 2.0, 30.0]), library=True, condition=lambda dim, kappa: max(dim, kappa.max()),
+          truth=lambda dim, kappa: each(lambda k: -mp.mpf(dim) / 2 * mp.log(2 * mp.pi) - mp.log(true_scaled_bessel(mp.mpf(dim) / 2 - 1, k)), otypes=[object])(kappa)),
+    Entry("spheres.von_mises_fisher_mean_length", dim=Whole(3), kappa=Numbers([0.5, 2.0, 30.0]), library=True,
+          truth=lambda dim, kappa: each(lambda k: k * true_scaled_bessel(mp.mpf(dim) / 2, k) / true_scaled_bessel(mp.mpf(dim) / 2 - 1, k), otypes=[object])(kappa)),
     Entry("style.figure", lambda **a: plt.close(kexue_utils.style.figure(**a)[0]), rows=Whole(1), columns=Whole(2), height=Number(3.0), width=Number(6.0)),
     Entry("style.in_book"),
     Entry("style.table", lambda **a: kexue_utils.style.table(**a).data, header=Thing(["n", "n!"], bad=(None, 3, "ab", [1, 2], [])), rows=Thing([(3, 6)], bad=(None, 3, "ab", [3], ["ab"], [(1,)], [("|", 1)])), align=Thing("lr", bad=(3, [], "x", "lrr"), optional=True)),
@@ -621,12 +757,16 @@ TABLE = [
 RESULTS = {
     "attention.Attention": "attention.attention",
     "attention.AttentionFit": "attention.fit_attention",
+    "curvature.TopEigenvalue": "curvature.top_eigenvalue",
     "decoding.LoopBounds": "decoding.loop_bounds",
     "ellipse.CutOut": "ellipse.cut_out",
     "ellipse.Seam": "ellipse.seam",
     "evidence.Evidence": "evidence.define",
     "explore.Explorer": "explore.explore",
+    "f1.OptimalThreshold": "f1.f1_optimal_threshold",
     "hydraulics.HTree": "hydraulics.h_tree",
+    "kernels.PathKernel": "kernels.path_kernel",
+    "losses.GroupedOptimum": "losses.grouped_optimum",
     "neighbours.HubLaw": "neighbours.hub_law",
     "parallel.RingState": "parallel.ring_all_reduce",
 }

@@ -121,6 +121,39 @@ def test_exponential_noise_has_the_reference_fractions():
     assert p.tolist() == relative([31 / 54, 8 / 27, 7 / 54], 1e-14)
 
 
+@pytest.mark.parametrize("n", range(2, 9))
+def test_exponential_noise_is_exact_with_half_as_many_nodes_as_labels(n):
+    w = [Fraction(3 * j % 7 + 1, 2 * j + 1) for j in range(n)]
+    q = [v / max(w) for v in w]
+
+    def chance(i):
+        polynomial = [q[i]]  # times the factors 1 - q_j u, lowest power first
+        for j in set(range(n)) - {i}:
+            polynomial = [a - q[j] * b for a, b in zip([*polynomial, 0], [0, *polynomial], strict=True)]
+        return sum(a / (power + 1) for power, a in enumerate(polynomial))
+
+    p = perturbed_argmax_probabilities(np.log(np.array(w, float)), "exponential")
+    assert p.tolist() == relative([float(chance(i)) for i in range(n)], 1e-13)
+    assert sum(map(chance, range(n))) == 1
+
+
+def test_both_ends_take_the_limit_away_and_overshoot_for_few_nodes_or_scores_far_apart():
+    many = np.random.default_rng(0).standard_normal((40, 30))
+    for scores, K, help_ in [
+        ([MU], 50, True),
+        ([[2, 0, -2]], 800, False),
+        (many[:20], 50, False),
+        (many[20:], 200, True),
+    ]:
+        n, rules = len(scores[0]), ("interior", "midpoint")
+        p, midpoint = (perturbed_argmax_probabilities(np.array(scores, float), "normal", K, rule) for rule in rules)
+        both_ends = (0.5 + K * p) / (K + 1)
+        less, ends, middle = (1 - q.sum(-1).mean() for q in (p, both_ends, midpoint))
+        assert ends == pytest.approx(K / (K + 1) * (less - deficit(n, K)), abs=1e-12)
+        assert (abs(ends) < less) == help_
+        assert ends < 0 < middle < min(less, -ends)
+
+
 @pytest.mark.parametrize(
     ("lead", "returned"), [(6, [0.20315864, 0.39968136, 0.76613989]), (10, [8.9182e-5, 7.78735e-4, 0.01491720])]
 )

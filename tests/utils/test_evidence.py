@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 
 import mpmath
@@ -18,7 +18,7 @@ import sympy as sp
 from hypothesis import assume, given, settings
 from hypothesis import strategies as draw
 
-from kexue_utils import evidence, strategies, words
+from kexue_utils import evidence, goals, strategies, words
 from kexue_utils.evidence import (
     MIME,
     CheckFailed,
@@ -447,6 +447,10 @@ def test_a_default_strategy_named_by_the_caller_comes_first_but_not_for_the_sign
         prove("eq-sign", -(x**2) * sp.exp(x), -1 - x**2 * sp.exp(x), relation=">", by=strategies.powers)
 
 
+def test_a_gap_too_small_for_a_float_is_no_tie():
+    prove("eq-tiny", sp.exp(-p), 0, relation=">", given=[p > 900])
+
+
 def test_an_own_strategy_helps_in_an_induction():
     K = sp.Symbol("K", integer=True, nonnegative=True)
     F = sp.fibonacci
@@ -503,6 +507,17 @@ def test_the_time_limit_is_kept_and_nothing_is_left_behind(catch):
     assert prove("eq-next", (z + 1) ** 2, z**2 + 2 * z + 1).kind == "proved"
 
 
+def test_a_thread_out_of_time_does_not_leave_its_precision_to_the_process():
+    def raised():
+        mpmath.mp.prec = 200
+        while True:
+            sum(range(100))
+
+    with pytest.raises(TimeLimitReached):
+        goals.within(0.1, "eq-late", raised)
+    assert mpmath.mp.prec == 53
+
+
 @swallowed
 def test_the_time_limit_holds_outside_the_main_thread():
     spent = []
@@ -544,6 +559,31 @@ def test_the_record_has_the_published_form():
         "citation": None,
         "step": None,
     }
+
+
+@pytest.mark.parametrize(
+    "found, published", [(0.012345, 0.012), (0.999, 1.0), (1.5, 10.0), (2.5, 10.0), (100.0, 100.0), (150.0, 1000.0)]
+)
+def test_the_record_has_two_digits_of_a_resolution_and_above_one_its_order_of_magnitude(found, published):
+    piece = replace(define("eq-a", "the angle"), resolution=found)
+    assert piece._repr_mimebundle_()[MIME]["resolution"] == published
+
+
+@pytest.mark.parametrize(
+    "runs, shown, row",
+    [
+        ([0.26, 0.5, -0.001], r"-1.0 \le 0.26,\ 0.50,\ 0.00 \le 1.0", "measured 0.00 to 0.50"),
+        ([0.5, -0.25, 0.125], r"-1.0 \le 0.50,\ -0.25,\ 0.12 \le 1.0", "measured -0.25 to 0.50"),
+    ],
+)
+def test_runs_in_an_interval_are_shown_with_the_decimals_that_another_machine_shows(runs, shown, row):
+    piece = measured("eq-a", runs, (-1, 1), why="theory", seeds=SEEDS, decimals=2)
+    assert piece.checked == shown and piece.details[1] == ("setting 1", row)
+
+
+def test_runs_are_shown_with_six_digits_and_a_small_exponent():
+    piece = measured("eq-a", [1.25e-7, 2.5e-7, 5e-7], (0, 1), why="theory", seeds=SEEDS)
+    assert piece.details[1] == ("setting 1", "measured 1.25e-07 to 5e-07")
 
 
 def test_a_check_of_one_step_says_which():
@@ -589,10 +629,15 @@ def test_every_kind_is_frozen_and_can_be_written_as_json():
         assert piece.resolution is None if resolution is None else (piece.resolution == 0) == (resolution == 0)
 
 
-def record(piece):
-    """What is published of a piece: all but its seconds, and but the fields that say nothing."""
+def record(check):
+    """What is published of a piece: all but its seconds, which are its processor time, and but the fields that say nothing."""
+    started = time.process_time()
+    piece = check()
+    spent = time.process_time() - started
     fields = {name: value for name, value in asdict(piece).items() if value not in (None, (), "")}
-    assert 0 <= fields.pop("seconds") < 60
+    assert fields.pop("seconds") <= spent
+    if piece.kind not in ("definition", "cited"):
+        assert piece.seconds > 0
     return fields
 
 
@@ -808,7 +853,7 @@ RECORDS = {
     ),
     "a theorem of others": (
         lambda: cite("eq-a", "apery1979", "page 11"),
-        {"kind": "cited", "method": "Not checked here; proved in apery1979, page 11.", "citation": "apery1979"},
+        {"kind": "cited", "method": "Not checked here; stated in apery1979, page 11.", "citation": "apery1979"},
     ),
     "a definition": (lambda: define("eq-a", " the angle "), {"kind": "definition", "method": "the angle"}),
 }
@@ -821,6 +866,7 @@ def test_formulas_are_written_as_in_the_chapters():
     assert shown(sp.loggamma(p), sp.log(2 * p)) == r"\ln\Gamma\left(p\right) = \ln{\left(2 p \right)}"
     assert shown(sp.loggamma(p) ** 2, p) == r"\left[\ln\Gamma\left(p\right)\right]^{2} = p"
     assert shown(sp.polygamma(0, p), p) == r"\psi\left(p\right) = p"
+    assert shown(sp.polygamma(2, p), p) == r"\psi''\left(p\right) = p"
     assert shown(sp.polygamma(3, p) ** 2, p) == r"\left[\psi'''\left(p\right)\right]^{2} = p"
     assert shown(sp.polygamma(4, p), p) == r"\psi^{(4)}\left(p\right) = p"
     assert shown(10**29 + p, 10**30) == rf"p + {10**29} = 100000\ldots000\,_{{(31\text{{ digits}})}}"
@@ -832,7 +878,7 @@ def test_formulas_are_written_as_in_the_chapters():
 @pytest.mark.parametrize("name", RECORDS)
 def test_the_record_says_what_was_checked_and_how(name):
     check, expected = RECORDS[name]
-    assert record(check()) == {"label": "eq-a"} | expected
+    assert record(check) == {"label": "eq-a"} | expected
 
 
 def test_assumptions_are_stated_once_by_what_is_assumed():
@@ -1423,20 +1469,31 @@ def test_refute_refuses(claim, at, error, message):
 def test_a_predicate_is_refuted_where_it_is_false_and_was_true_before():
     found = refute("eq-r", lambda n: n < 5, 7, holds_at=[1, 2])
     assert found.method == "False at 7, though true in 2 cases, from 1 to 2."
+    assert 0 <= found.seconds < 10
 
 
 @pytest.mark.parametrize(
-    "claim, holds_at, error",
+    "claim, holds_at, error, message",
     [
-        (lambda n: n < 5, None, VacuousCheck),
-        (lambda n: False, [1], VacuousCheck),
-        (lambda n: True, [1], CheckFailed),
-        (lambda n: None if n == 7 else True, [1], TypeError),
-        (lambda n: float("nan"), [1], TypeError),
+        (lambda n: n < 5, None, VacuousCheck, "eq-r: give holds_at, cases in which the claim is true"),
+        (lambda n: n == 1, [1, 2], VacuousCheck, "eq-r: the claim is false at 2 too"),
+        (lambda n: True, [1], CheckFailed, "eq-r: the claim is true at 7"),
+        (
+            lambda n: None if n == 7 else True,
+            [1],
+            TypeError,
+            "claim: a predicate that returns True or False expected, .None, True. returned",
+        ),
+        (
+            lambda n: float("nan"),
+            [1],
+            TypeError,
+            "claim: a predicate that returns True or False expected, .nan, nan. returned",
+        ),
     ],
 )
-def test_a_predicate_that_says_nothing_is_refused(claim, holds_at, error):
-    with pytest.raises(error):
+def test_a_predicate_that_says_nothing_is_refused(claim, holds_at, error, message):
+    with pytest.raises(error, match=message):
         refute("eq-r", claim, 7, holds_at=holds_at)
 
 
@@ -1444,16 +1501,112 @@ def test_a_predicate_that_says_nothing_is_refused(claim, holds_at, error):
     "key, where", [("", "p. 1"), ("key", " "), (None, "p. 1"), ("two keys", "p. 1"), ("key", None)]
 )
 def test_cite_says_where(key, where):
-    assert cite("eq-c", "key", "p. 1").citation == "key"
+    cited = cite("eq-c", "key", "p. 1")
+    assert (cited.citation, cited.checked) == ("key", "")
     with pytest.raises(ValueError, match="eq-c"):
         cite("eq-c", key, where)
 
 
 @pytest.mark.parametrize("meaning", ["", "  ", None])
 def test_define_says_what(meaning):
-    assert define("eq-d", "the angle").resolution is None
+    defined = define("eq-d", "the angle")
+    assert (defined.resolution, defined.checked) == (None, "")
     with pytest.raises(ValueError, match="eq-d"):
         define("eq-d", meaning)
+
+
+REFUSALS = {  # of `measured`: what is changed in a call that passes, and the whole message
+    "no number of sigmas": ({"sigmas": "4"}, TypeError, "sigmas: a number expected, '4' given"),
+    "many sigmas": ({"sigmas": 7}, VacuousCheck, "eq-m: sigmas = 7 given, between 2 and 6 expected."),
+    "words for runs": ({"runs": ["a", "b", "c"]}, TypeError, "runs: numbers expected, dtype <U1 given"),
+    "a run that failed": ({"runs": [1, 2, math.nan]}, VacuousCheck, "eq-m: runs has a NaN or an infinity."),
+    "one run": (
+        {"runs": 1.0},
+        VacuousCheck,
+        "eq-m: at least three seeds are needed to see a spread; runs has shape ().",
+    ),
+    "two runs": (
+        {"runs": [1, 2]},
+        VacuousCheck,
+        "eq-m: at least three seeds are needed to see a spread; runs has shape (2,).",
+    ),
+    "a number of seeds": ({"seeds": 3}, TypeError, "seeds: a list expected, 3 given"),
+    "a seed twice": ({"seeds": [0, 1, 1]}, ValueError, "seeds: 2 different seeds given for 3 runs"),
+    "no way to disagree": (
+        {"within": None},
+        VacuousCheck,
+        "eq-m: say in one way what would disagree: standard_error=, within=, or predicted=(low, high).",
+    ),
+    "an empty interval": (
+        {"predicted": (2, 1), "within": None},
+        VacuousCheck,
+        "eq-m: predicted interval (2.0, 1.0) excludes nothing or is empty.",
+    ),
+    "outside of the interval": (
+        {"predicted": (2, 3), "within": None},
+        CheckFailed,
+        "eq-m: measured 0.9 to 1.1, predicted between 2 and 3.",
+    ),
+    "words predicted": ({"predicted": "one"}, TypeError, "predicted: numbers expected, dtype <U3 given"),
+    "infinity predicted": ({"predicted": math.inf}, VacuousCheck, "eq-m: predicted has a NaN or an infinity."),
+    "zero predicted": (
+        {"predicted": 0},
+        VacuousCheck,
+        "eq-m: 0 is predicted, which has no relative error; predict an interval (low, high).",
+    ),
+    "two predicted, one measured": (
+        {"predicted": [1, 1]},
+        VacuousCheck,
+        "eq-m: the means of the runs has shape (), predicted (2,); give both the same shape, broadcasting hides mistakes.",
+    ),
+    "words for an error": (
+        {"within": None, "standard_error": "small"},
+        TypeError,
+        "standard_error: numbers expected, dtype <U5 given",
+    ),
+    "an infinite error": (
+        {"within": None, "standard_error": math.inf},
+        VacuousCheck,
+        "eq-m: standard_error has a NaN or an infinity.",
+    ),
+    "two errors, one mean": (
+        {"within": None, "standard_error": [1, 1]},
+        VacuousCheck,
+        "eq-m: the means of the runs has shape (), standard_error (2,); give both the same shape, broadcasting hides mistakes.",
+    ),
+    "a negative error": (
+        {"within": None, "standard_error": -1},
+        ValueError,
+        "standard_error: positive expected, -1.0 given",
+    ),
+    "many standard errors off": (
+        {"within": None, "standard_error": 0.01, "predicted": 1.5},
+        CheckFailed,
+        "eq-m: the mean of 3 runs is 1, claimed 1.5: -86.6 standard errors, 4 allowed.",
+    ),
+    "an error as large as the value": (
+        {"within": None, "standard_error": 1},
+        VacuousCheck,
+        "eq-m: 4 standard errors are 231% of the claimed value, so even 0 or its double would pass. Draw more samples.",
+    ),
+    "no number within": ({"within": "0.1"}, TypeError, "within: a number expected, '0.1' given"),
+    "within half": ({"within": 0.5}, VacuousCheck, "eq-m: within = 0.5 given; choose 0 < within < 0.5."),
+    "off by a third": (
+        {"predicted": 1.5},
+        CheckFailed,
+        "eq-m: measured 1, predicted 1.5: off by 33.33%, allowed 20.00%.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_measurement_that_is_refused_says_why(name):
+    changed, error, message = REFUSALS[name]
+    right = {"runs": RUNS, "predicted": 1.0, "within": 0.2, "why": "theory", "seeds": SEEDS}
+    assert measured("eq-m", **right).kind == "measured"
+    with pytest.raises(error) as raised:
+        measured("eq-m", **right | changed)
+    assert str(raised.value) == message
 
 
 def test_every_public_name_is_covered_here():

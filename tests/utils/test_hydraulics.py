@@ -341,7 +341,7 @@ def test_manifolds_broadcast_and_do_not_overflow():
     shares = manifold_flows(5, [[1.0], [2.0]], [4.0, 8.0, 1e-9])
     assert shares.shape == (2, 3, 5)
     assert np.isfinite(manifold_flows(1000, 1, 1e-3)).all()
-    with pytest.raises(ValueError, match="kind must be reverse, direct or comb"):
+    with pytest.raises(ValueError, match="kind must be one of reverse, direct, comb"):
         manifold_flows(3, 1, 1, "forward")
 
 

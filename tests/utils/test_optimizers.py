@@ -354,3 +354,12 @@ def test_the_gpu_agrees_with_the_cpu():
         assert optimizer.gains()[0].device.type == device
         results[device] = theta.tolist() + optimizer.gains()[0].tolist()
     assert results["cuda"] == relative(results["cpu"], 1e-10)
+
+
+@pytest.mark.parametrize("make", [ExponentiatedGradient, lambda params, lr: HypergradientGains(params, lr, gamma=0.1)])
+def test_an_empty_parameter_beside_others_is_no_hindrance(make):
+    params = [torch.ones(0, requires_grad=True), torch.ones(2, requires_grad=True)]
+    optimizer = make(params, lr=0.1)
+    sum(p.sum() for p in params).backward()
+    optimizer.step()
+    assert params[1].max() < 1 and params[0].shape == (0,)

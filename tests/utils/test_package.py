@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "kexue_utils").glob("[!_]*.py"))
 OPTIONAL = {"IPython", "PIL", "ipywidgets", "matplotlib", "scipy", "sklearn", "torch", "tqdm"}
-NEED_AN_EXTRA = {"bigint", "explore", "optimizers", "style"}  # already for their import
+NEED_AN_EXTRA = {"bigint", "explore", "kernels", "normalization", "optimizers", "style"}  # already for their import
 
 
 def run(python, *arguments, **options):
@@ -169,7 +169,7 @@ def test_what_is_missing_is_said_in_one_line_of_one_wording(examples):
         modules.setdefault(match[1], set()).add(place.partition(".")[0])
     assert modules == {
         "science": {"choice", "directions", "distances", "ellipse", "neighbours"},
-        "torch": {"attention", "bigint", "optimizers", "training"},
+        "torch": {"attention", "bigint", "kernels", "normalization", "optimizers", "training"},
         "widgets": {"explore", "style"},
     }
     assert {place for place in errors if "." not in place} == NEED_AN_EXTRA
