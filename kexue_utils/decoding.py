@@ -10,12 +10,13 @@ Every function works on NumPy arrays and on torch tensors (same device and dtype
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, alike, array_of, finite, floating, integer, is_tensor, number, quiet, require
+from .arguments import Array, alike, finite, floating, integer, integers, is_tensor, number, quiet, require
 
 __all__ = [
     "LoopBounds",
@@ -571,14 +572,7 @@ def _weights(weights: Any, P: Any, xp: ModuleType) -> Any:
 
 
 def _tokens(tokens: Any) -> tuple[Any, ModuleType]:
-    if is_tensor(tokens):
-        _, xp = floating("tokens", tokens)
-        integers = not tokens.is_floating_point()
-    else:
-        tokens, xp = array_of("tokens", tokens), np
-        integers = tokens.dtype.kind in "iu"
-    if not integers:
-        raise TypeError(f"tokens must be integers, got dtype {tokens.dtype}")
+    tokens = integers("tokens", tokens)
     if tokens.ndim < 1:
         raise ValueError("tokens must have shape (..., T), got a single number")
-    return tokens, xp
+    return tokens, sys.modules["torch"] if is_tensor(tokens) else np

@@ -804,8 +804,8 @@ def refute(label: str, claim: Any, at: Any, *, holds_at: Sequence[Any] | None = 
         if value.free_symbols or goals.unfinished(value) or value.is_infinite:
             raise VacuousCheck(f"{label}: at {goals.place(point)} a side has no value: {value}.")
     false_here = [pair for pair in values if _surely_false(*pair, relation)]
-    if not false_here:
-        shown = " and ".join(_plain(value) for value in values[0])
+    if not false_here or (relation == "!=" and len(false_here) < len(values)):  # one other entry makes matrices differ
+        shown = " and ".join(map(_plain, next(pair for pair in values if pair not in false_here)))
         at_point = f" at {goals.place(point)}" if point else ""
         raise CheckFailed(f"{label}: the claim is not false{at_point}: the sides are {shown}.")
     method = "the left side is {}, the right side {}.".format(*map(_plain, false_here[0]))

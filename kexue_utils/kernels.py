@@ -11,7 +11,7 @@ Everything is torch: gradients come from `torch.func`. Use float64, since float3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -123,11 +123,9 @@ def jacobian(f: Model, params: Parameters, X: Tensor) -> Tensor:
     if not is_tensor(answer) or answer.ndim > 1:
         given = f"shape {tuple(answer.shape)}" if is_tensor(answer) else type(answer).__name__
         raise ValueError(f"f must return a number or a vector for one input, as a tensor, got {given}")
-    rows = vmap((jacrev if answer.ndim else grad)(f), (None, 0))(params, X)
-    pieces = list(rows.values()) if isinstance(rows, dict) else [rows]
-    flat = torch.cat([piece.reshape(len(X), *answer.shape, -1) for piece in pieces], -1)
-    held("params and X", flat.detach())
-    return flat
+    rows = _rows(f, params, X, answer.shape)
+    held("params and X", rows.detach())
+    return rows
 
 
 def ntk(f: Model, params: Parameters, X: Tensor, Y: Tensor | None = None) -> Tensor:
@@ -219,18 +217,15 @@ def chord_contributions(f: Model, theta: Tensor, delta: Tensor, X: Tensor, J_tra
     """
     nodes = integer("nodes", nodes, 0, MOST_NODES)
     theta = _flat("theta", theta)
-    delta, J_train = _tensor("delta", delta), _tensor("J_train", J_train)
+    delta, J_train, X = _tensor("delta", delta), _tensor("J_train", J_train), _inputs("X", X)
     if delta.shape != theta.shape:
         raise ValueError(f"delta must have the shape {tuple(theta.shape)} of theta, got {tuple(delta.shape)}")
     if J_train.ndim != 2 or J_train.shape[1] != len(theta):
         raise ValueError(
             f"J_train must have shape (m, {len(theta)}), a row for each sample, got {tuple(J_train.shape)}"
         )
-    points, weights = np.polynomial.legendre.leggauss(nodes) if nodes else (np.array([-1.0]), np.array([2.0]))
-    mean: Any = 0
-    for s, w in zip(((points + 1) / 2).tolist(), (weights / 2).tolist(), strict=True):
-        mean = mean + w * jacobian(f, theta + s * delta, X)
-    K: Tensor = mean @ J_train.T
+    answer = jacobian(f, theta, X[:1]).shape[1:-1]
+    K: Tensor = _mean_rows(f, theta, delta, X, answer, nodes) @ J_train.T
     held("theta, delta, X and J_train", K.detach())
     return K
 
@@ -302,19 +297,33 @@ def path_kernel(
         raise ValueError(
             f"X and X_train must hold inputs of one shape, got {tuple(X.shape)} and {tuple(X_train.shape)}"
         )
+    first = jacobian(f, trajectory[0], X_train[:1])
+    if first.ndim != 2:
+        raise ValueError(f"f must return one number for one input, got {first.shape[1]} of them")
     contributions: Any = 0
     kernel: Any = 0
     for here, after, a in zip(trajectory[:-1], trajectory[1:], alpha, strict=True):
-        J = jacobian(f, here, X_train)
-        if J.ndim != 2:
-            raise ValueError(f"f must return one number for one input, got {J.shape[1]} of them")
-        K = lr * chord_contributions(f, here, after - here, X, J, nodes)
+        K = lr * _mean_rows(f, here, after - here, X, (), nodes) @ _rows(f, here, X_train, ()).T
         kernel, contributions = kernel + K, contributions + a * K
     answers = vmap(f, (None, 0))
     residual = answers(trajectory[-1], X) - answers(trajectory[0], X) - contributions.sum(1)
     for part in (contributions, kernel, residual):
         held("trajectory, alpha and lr", part.detach())
     return PathKernel(contributions, kernel, residual)
+
+
+def _rows(f: Model, params: Parameters, X: Tensor, answer: Sequence[int]) -> Tensor:
+    """`jacobian` of an f whose answers have the shape `answer`, without a look at what is given."""
+    rows = vmap((jacrev if len(answer) else grad)(f), (None, 0))(params, X)
+    pieces = list(rows.values()) if isinstance(rows, dict) else [rows]
+    return torch.cat([piece.reshape(len(X), *answer, -1) for piece in pieces], -1)
+
+
+def _mean_rows(f: Model, theta: Tensor, delta: Tensor, X: Tensor, answer: Sequence[int], nodes: int) -> Any:
+    """`_rows` averaged over the chord from theta to theta + delta, by Gauss-Legendre quadrature."""
+    points, weights = np.polynomial.legendre.leggauss(nodes) if nodes else (np.array([-1.0]), np.array([2.0]))
+    steps = zip(((points + 1) / 2).tolist(), (weights / 2).tolist(), strict=True)
+    return sum(w * _rows(f, theta + s * delta, X, answer) for s, w in steps)
 
 
 def _tensor(name: str, x: Any) -> Tensor:

@@ -1430,6 +1430,15 @@ def test_matrices_refute_words_and_give_n_its_value():
         refute("eq-r", (words.Tr(P * P**-1), 2), {P: shear})
 
 
+def test_matrices_are_not_different_only_if_all_their_entries_agree():
+    shear, lower = sp.Matrix([[1, 1], [0, 1]]), sp.Matrix([[1, 0], [1, 1]])
+    assert refute("eq-r", sp.Ne(P * Q, Q * P), {P: shear, Q: shear**2}).kind == "refuted"
+    with pytest.raises(CheckFailed, match=r"^eq-r: the claim is not false at .*: the sides are 2 and 1\.$"):
+        refute(
+            "eq-r", sp.Ne(P * Q, Q * P), {P: shear, Q: lower}
+        )  # their other diagonal entries differ, the rest agrees
+
+
 @settings(max_examples=30, deadline=None)
 @given(draw.integers(-20, 20), draw.integers(-20, 20), draw.integers(1, 9))
 def test_a_true_identity_is_never_refuted(u, v, d):
