@@ -4,14 +4,15 @@ Real: pip installs ``kexue_utils`` from what the branch of the notebooks will ho
 ipywidgets 7 run the notebook from its first cell to its last. Simulated: the address that the first cell installs from
 becomes a wheel of this tree, and Python is 3.11. `requirements.txt` beside this file says where its versions are from.
 
-``COLAB=all pytest -m colab -n 2 --dist loadgroup`` runs all chapters, two at a time; without ``COLAB=all`` those that have
-changed since the branch left origin/main, or since the last commit, and the reading guide.
+``COLAB=all pytest -m colab -n 2 --dist loadgroup`` runs all chapters, two at a time; without ``COLAB=all`` the reading guide and
+those that have changed since the branch left origin/main, or since the last commit: of many, a few that each commit draws anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -41,22 +42,24 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 EXPLORE = re.compile(r"^explore\(", flags=re.M)
 PUBLISHED = Repository("ada/engine")
+MOST = 4
 
 
 # --- which chapters ---------------------------------------------------------------------------------------------------
 
 
+def git(folder: Path, *arguments: str) -> str:
+    """What git prints; nothing where it fails."""
+    asked = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
 def changed(folder: Path) -> set[str]:
     """Chapters whose source has changed since the branch left origin/main, on that branch itself since the last commit."""
-
-    def git(*arguments: str) -> str:
-        asked = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-        return asked.stdout.strip() if asked.returncode == 0 else ""
-
-    base = git("merge-base", "HEAD", "origin/main")
-    if base == git("rev-parse", "HEAD") or not base:
-        base = git("rev-parse", "--verify", "HEAD~1")
-    files = git("diff", "--name-only", "--relative", base, "--", "book") if base else ""
+    base = git(folder, "merge-base", "HEAD", "origin/main")
+    if base == git(folder, "rev-parse", "HEAD") or not base:
+        base = git(folder, "rev-parse", "--verify", "HEAD~1")
+    files = git(folder, "diff", "--name-only", "--relative", base, "--", "book") if base else ""
     return {file.removesuffix(".md") for file in files.splitlines() if file.endswith(".md")}
 
 
@@ -64,7 +67,14 @@ def chosen() -> list[str]:
     made = sorted(path.relative_to(NOTEBOOKS).with_suffix("").as_posix() for path in NOTEBOOKS.glob("book/**/*.ipynb"))
     if os.environ.get("COLAB") == "all":
         return made
-    return [READING_GUIDE, *(chapter for chapter in made if chapter in changed(ROOT) - {READING_GUIDE})]
+    return [READING_GUIDE, *drawn([chapter for chapter in made if chapter in changed(ROOT) - {READING_GUIDE}], ROOT)]
+
+
+def drawn(chapters: list[str], folder: Path) -> list[str]:
+    """At most as many chapters as there is time for, a minute each; every process of one test run draws the same."""
+    if len(chapters) <= MOST:
+        return chapters
+    return sorted(random.Random(git(folder, "rev-parse", "HEAD")).sample(chapters, MOST))
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------
@@ -254,40 +264,52 @@ def test_every_slider_is_one_of_ipywidgets_7_and_moves_its_figure(ran):
 def checkout(tmp_path):
     """A repository with one commit and two chapters; returns what runs git in it."""
 
-    def git(*arguments: str) -> None:
+    def run(*arguments: str) -> None:
         who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
-    git("init")
+    run("init")
     for name in ("one", "two"):
         (tmp_path / "book").mkdir(exist_ok=True)
         (tmp_path / "book" / f"{name}.md").write_text("as it was")
-    git("add", ".")
-    git("commit", "-m", "first")
-    return tmp_path, git
+    run("add", ".")
+    run("commit", "-m", "first")
+    return tmp_path, run
 
 
-def change(folder: Path, git, name: str) -> None:
+def change(folder: Path, run, name: str) -> None:
     (folder / "book" / f"{name}.md").write_text("changed")
-    git("commit", "-am", name)
+    run("commit", "-am", name)
 
 
 def test_where_nothing_came_before_nothing_has_changed(checkout):
-    folder, _git = checkout
+    folder, _run = checkout
     assert changed(folder) == set()
 
 
 def test_on_main_what_changed_since_the_last_commit_is_run(checkout):
-    folder, git = checkout
-    change(folder, git, "one")
-    change(folder, git, "two")
-    git("update-ref", "refs/remotes/origin/main", "HEAD")
+    folder, run = checkout
+    change(folder, run, "one")
+    change(folder, run, "two")
+    run("update-ref", "refs/remotes/origin/main", "HEAD")
     assert changed(folder) == {"book/two"}
 
 
+def test_of_many_chapters_a_few_are_drawn_and_another_commit_draws_others(checkout):
+    folder, run = checkout
+    many = [f"book/{n}" for n in range(50)]
+    draws = []
+    for name in ("one", "two"):
+        change(folder, run, name)
+        draws.append(drawn(many, folder))
+        assert len(draws[-1]) == MOST and draws[-1] == drawn(many, folder) and set(draws[-1]) < set(many)
+    assert draws[0] != draws[1]
+    assert drawn(many[:MOST], folder) == many[:MOST]
+
+
 def test_on_a_branch_all_that_changed_since_it_left_main_is_run(checkout):
-    folder, git = checkout
-    git("update-ref", "refs/remotes/origin/main", "HEAD")
-    change(folder, git, "one")
-    change(folder, git, "two")
+    folder, run = checkout
+    run("update-ref", "refs/remotes/origin/main", "HEAD")
+    change(folder, run, "one")
+    change(folder, run, "two")
     assert changed(folder) == {"book/one", "book/two"}

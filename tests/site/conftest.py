@@ -11,12 +11,15 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 SITE = Path(__file__).parents[2] / "_build" / "html"
 ZIP = SITE.with_name("derivations-that-run.zip")
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.glob("book/**/*.html"))
+PATIENCE = 120_000  # ms: a page of three hundred formulas on a busy machine
 VIEWPORTS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+
+expect.set_options(timeout=PATIENCE / 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,7 +80,7 @@ def visit(browser: Browser, addresses: dict[str, str]):
     ) -> Iterator[Page]:
         base, complaints = addresses[place], []
         with browser.new_context(viewport=VIEWPORTS[viewport], color_scheme=scheme, **context) as session:
-            session.set_default_timeout(120_000)  # a page of three hundred formulas on a busy machine
+            session.set_default_timeout(PATIENCE)
             session.on("weberror", lambda error: complaints.append(f"script error: {error.error}"))
             session.on("console", lambda said: said.type == "error" and complaints.append(f"console: {said.text}"))
             session.on(

@@ -10,7 +10,7 @@ from pathlib import Path
 import axe_playwright_python
 import pytest
 from conftest import PAGES, SITE, until
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from test_site import DESKTOP, LAID_OUT, PHONE, UNFOLD, VISITS, every_page, on_pages, pages_with, parsed
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def test_tab_reaches_every_kind_of_control_and_shows_where_it_is(opened):
         control.focus()
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Tab")
-        assert control.evaluate("control => control === document.activeElement"), f"Tab does not reach {name}"
+        expect(control, f"Tab does not reach {name}").to_be_focused()
         seen = control.evaluate(
             """control => [control, control.closest("label")].some((box) => {
                 const style = box && getComputedStyle(box);
@@ -109,18 +109,20 @@ def test_some_page_has_each_kind_of_control(kind):
 @on_pages(*pages_with(".math", PHONE))
 def test_formulas_are_no_stops_for_the_tab_key_unless_they_scroll(opened):
     page = opened[0]
-    idle = page.evaluate(
-        """[...document.querySelectorAll("mjx-container, .math")].filter((box) =>
-            box.tabIndex === 0 && box.scrollWidth <= box.clientWidth).length"""
+    until(
+        page,
+        """() => ![...document.querySelectorAll("mjx-container, .math")].some((box) =>
+            box.tabIndex === 0 && box.scrollWidth <= box.clientWidth)""",
     )
-    assert idle == 0
-    assert page.evaluate(
-        """[...document.querySelectorAll("mjx-container")].filter((box) => box.checkVisibility()).every((box) => {
+    # A formula that is too wide can be scrolled by keyboard.
+    until(
+        page,
+        """() => [...document.querySelectorAll("mjx-container")].filter((box) => box.checkVisibility()).every((box) => {
             const formula = box.closest(".math");
             const room = formula.matches("div") ? Math.min(box.clientWidth, formula.clientWidth) : box.clientWidth;
             return box.querySelector("svg").getBoundingClientRect().width <= room + 1 || formula.tabIndex === 0 || box.tabIndex === 0;
-        })"""
-    ), "a formula that is too wide cannot be scrolled by keyboard"
+        })""",
+    )
 
 
 # --- words in place of pictures and formulas --------------------------------------------------------------------------

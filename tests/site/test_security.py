@@ -6,7 +6,8 @@ import re
 
 import pytest
 from bs4 import BeautifulSoup
-from conftest import PAGES, SITE
+from conftest import PAGES, SITE, until
+from playwright.sync_api import expect
 
 EVERY_PAGE = ["index.html", "search.html", "genindex.html", *PAGES]
 PLACES = ["folder", "server"]
@@ -47,28 +48,28 @@ def test_what_is_not_ours_is_shut_out_and_noticed(visit, intruder, place):
     script = INTRUDERS[intruder].replace("() =>", f"() => {{ {ADD} return (() =>", 1) + ")() }"
     # The fixture fails with what the browser said: the policy did it, and no test overlooks such a thing.
     with pytest.raises(AssertionError, match="Content Security Policy"), visit("search.html", place) as page:
-        page.evaluate(script)
-        page.wait_for_timeout(200)
+        with page.expect_console_message(lambda said: "Content Security Policy" in said.text):
+            page.evaluate(script)
         assert page.evaluate("window.intruder") is None, "it was let in"
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_the_page_is_as_useful_as_before(visit, place):
     with visit(CHAPTER, place) as page:
-        assert page.locator("mjx-container svg").count() > 10
-        assert page.locator(".kx-controls").first.is_visible()
+        until(page, "() => document.querySelectorAll('mjx-container svg').length > 10")
+        expect(page.locator(".kx-controls").first).to_be_visible()
 
         theme = page.evaluate("document.documentElement.dataset.theme")
         page.locator("button.theme-switch-button:visible").first.click()
-        assert page.evaluate("document.documentElement.dataset.theme") != theme
+        expect(page.locator("html")).not_to_have_attribute("data-theme", theme)
 
         page.evaluate("window.print = () => { window.printed = true }")
         page.evaluate("document.querySelector('[onclick=\"window.print()\"]').click()")
         assert page.evaluate("window.printed")
 
-        button = page.locator("button.copybtn").first
-        button.evaluate("button => button.click()")
-        assert button.evaluate("button => button.classList.contains('success')")
+        # In one go: the button says so for a second and a half.
+        copies = "button => { button.click(); return button.classList.contains('success') }"
+        assert page.locator("button.copybtn").first.evaluate(copies)
 
 
 @pytest.mark.parametrize("place", PLACES)

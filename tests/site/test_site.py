@@ -161,10 +161,10 @@ def test_every_slider_moves_by_keyboard(opened):
                 keys = ["ArrowUp" if last else "ArrowDown"]
             for key in keys:
                 page.keyboard.press(key)
-            expect(image).not_to_have_attribute("src", before[0], timeout=10_000)
+            expect(image).not_to_have_attribute("src", before[0])
             until(page, "(image) => image.complete && image.naturalWidth > 0", image.element_handle())
             # Waited for: the picture that was new may have been the last one of the control before.
-            expect(image).not_to_have_attribute("alt", before[1], timeout=10_000)
+            expect(image).not_to_have_attribute("alt", before[1])
             assert image.get_attribute("alt")
 
 
@@ -236,7 +236,7 @@ def search(visit, *queries: str, place: str = "folder") -> dict[str, list[str]]:
         for tab, query in zip(tabs, queries, strict=True):
             tab.goto(f"{start}search.html?q={quote(query)}", wait_until="commit")
         for tab, query in zip(tabs, queries, strict=True):
-            expect(tab.locator("#search-results .search-summary")).to_have_text(re.compile(r"\w"), timeout=30_000)
+            expect(tab.locator("#search-results .search-summary")).to_have_text(re.compile(r"\w"))
             links = tab.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
             found[query] = [urlsplit(link.removeprefix(start)).path for link in links]
     return found

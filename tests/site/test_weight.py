@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from conftest import PAGES, SITE, until
+from playwright.sync_api import expect
 from test_site import every_page, parsed, written
 
 HTML = 300_000  # bytes of a page
@@ -91,10 +92,14 @@ def test_the_first_screen_can_be_used_before_any_other_frame_is_there(browser, a
                 formula.getBoundingClientRect().top > innerHeight || !formula.checkVisibility() || formula.querySelector("mjx-container"))""",
         )
         control = figure.locator("input[type=range]").first
-        value = figure.locator(".kx-value").first.inner_text()
+        value = figure.locator(".kx-value").first
+        before = value.inner_text()
         control.press("ArrowLeft" if control.input_value() == control.get_attribute("max") else "ArrowRight")
-        assert figure.locator(".kx-value").first.inner_text() != value
-        page.wait_for_timeout(300)
+        expect(value).not_to_have_text(before)
+        for _ in range(300):
+            if held:
+                break
+            page.wait_for_timeout(100)
         assert held, "no other frame was asked for: the test holds nothing back"
         for route in held:
             route.continue_()
