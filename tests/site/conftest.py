@@ -128,7 +128,7 @@ def until(page: Page, condition: str, argument: object = None, seconds: float = 
     return page.evaluate(waiting, argument)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def opened(request: pytest.FixtureRequest, visit) -> Iterator[tuple[Page, str, str, str, str]]:
     """A page that several tests look at one after the other: laying out its formulas takes longer than the tests."""
     with visit(*request.param) as page:
