@@ -1001,13 +1001,18 @@ def test_equal_sides_that_are_no_fractions_are_equal_and_neither_below_nor_above
     [
         ([], lambda n: (n, n), "empty"),
         ([1, 1], lambda n: (n, n), "twice"),
-        ([1, 2], lambda n: (n / 2, n / 2), "float"),
+        ([1, 2], lambda n: (n / 2, n / 2), "^eq-void, case 1: .* is a float"),
         ([1, 2], lambda n: (np.float64(n), n), "float"),
         ([1, 2], lambda n: (mpmath.mpf(n), n), "float"),
         ([1, 2], lambda n: (sp.Float(n) * z, n * z), "float"),
-        ([1, 2], lambda n: n == n, "return the two sides"),
+        ([1, 2], lambda n: n == n, "^eq-void, case 1: claim returned True; return the two sides"),
         ([1, 2], lambda n: None, "return the two sides"),
-        ([1, 2, 3], lambda n: (1, 1), "same in every case"),
+        (
+            [1, 2],
+            lambda n: (1, 1),
+            r"^eq-void: both sides are the same in every case \(1 against 1\), so a wrong index would go unnoticed\. "
+            r"Leave the part that depends on the case on each side\.$",
+        ),
         ([1], lambda n: (sp.O(1), sp.O(1)), r"falsified claim O\(1\) = O\(1\) is accepted"),
         ([1, 2], lambda n: (sp.nan, n), "case 1: undefined side nan"),
         ([1, 2], lambda n: (n, sp.zoo), "case 1: undefined side zoo"),
@@ -1022,9 +1027,20 @@ def test_exact_refuses_what_cannot_fail(cases, claim, message):
         exact("eq-void", cases, claim)
 
 
-@pytest.mark.parametrize("sides", [(1, "==", 2), (1, "<", 2, 3), (1,), (np.ones(2), 1), (True, 1), ([1], [1])])
-def test_exact_names_bad_sides(sides):
-    with pytest.raises((TypeError, ValueError)):
+@pytest.mark.parametrize(
+    "sides, error, message",
+    [
+        *(
+            (sides, ValueError, r"^claim: .* expected for case 1, \(1, ?.* given$")
+            for sides in [(1, "==", 2), (1, "<", 2, 3), (1,)]
+        ),
+        ((np.ones(2), 1), TypeError, "^lhs: .* ndarray given$"),
+        ((True, 1), TypeError, "^lhs: an expression expected, the truth value True given$"),
+        ((1, [1]), TypeError, "^rhs: .* list given$"),
+    ],
+)
+def test_exact_names_bad_sides(sides, error, message):
+    with pytest.raises(error, match=message):
         exact("eq-bad", [1], lambda n: sides)
 
 
@@ -1188,7 +1204,8 @@ def test_numeric_refuses_an_array_against_itself():
         ([1.0], [1.0], {"why": " "}, ValueError, "why"),
         ([1.0], [1.0], {"relation": "<"}, ValueError, "relation"),
         ([1j], [2j], {"relation": "<="}, TypeError, "complex"),
-        (sp.sin(z) * x, z, {"at": [{x: 1}]}, ValueError, "without a value"),
+        (sp.sin(z) * x, z, {"at": [{x: 1}]}, ValueError, r"^at: x = 1 leaves sin\(z\) without a value$"),
+        (sp.sin(z), z, {"at": [{}]}, ValueError, r"^at: no point leaves sin\(z\) without a value$"),
         (sp.sqrt(p**2), sp.Integer(-1), {"at": [{p: -1}]}, ValueError, "p = -1 contradicts"),
         (sp.cos(sp.pi * n) ** 2 + x, x, {"at": [{n: Fraction(1, 2), x: 1}]}, ValueError, "n = 1/2 contradicts"),
         (sp.sin(z), z, {"at": [1]}, TypeError, "at"),
@@ -1428,6 +1445,12 @@ def test_matrices_refute_words_and_give_n_its_value():
     assert refute("eq-r", (words.Tr(P * P**-1), 3), {P: shear}).method.endswith("the left side is 2, the right side 3.")
     with pytest.raises(CheckFailed, match="not false"):
         refute("eq-r", (words.Tr(P * P**-1), 2), {P: shear})
+
+
+@pytest.mark.parametrize("claim", [(x, "1"), ("1", x)])
+def test_refute_names_a_side_that_is_no_expression(claim):
+    with pytest.raises(TypeError, match=r"^claim: a SymPy expression .* str given$"):
+        refute("eq-r", claim, {x: 1})
 
 
 def test_matrices_are_not_different_only_if_all_their_entries_agree():
