@@ -529,7 +529,7 @@ def test_the_time_limit_holds_outside_the_main_thread():
 
 @swallowed
 def test_the_time_limit_holds_for_exact_cases_and_for_symbolic_integration():
-    with pytest.raises(TimeLimitReached):
+    with pytest.raises(TimeLimitReached, match="^eq-late: "):
         exact("eq-late", [1, 2], lambda n: (sum(1 for _ in range(10**9)), n), seconds=0.3)
     with pytest.raises(TimeLimitReached):
         hard = sp.Integral(sp.sin(x) ** 5 * sp.log(1 + x**3) * sp.exp(-(x**2)) / sp.sqrt(1 + x), (x, 0, oo))
@@ -1027,6 +1027,17 @@ def test_exact_refuses_what_cannot_fail(cases, claim, message):
         exact("eq-void", cases, claim)
 
 
+def test_exact_shows_the_first_and_the_last_case_unless_that_is_long():
+    def shown(last: int) -> list[str]:
+        """What is shown of two claims, the second of which takes `last` characters."""
+        found = exact("eq-e", [1, 2], lambda n: (sp.Symbol("a" * ((last - 3) // 2 if n == 2 else 1)),) * 2)
+        return found.checked.split(r";\quad \dots;\quad ")
+
+    assert [len(line) for line in shown(159)] == [5, 159]
+    assert [len(line) for line in shown(161)] == [5]
+    assert len(exact("eq-e", [1], lambda n: (sp.Symbol("a" * 99),) * 2).checked) == 201
+
+
 @pytest.mark.parametrize(
     "sides, error, message",
     [
@@ -1287,11 +1298,12 @@ NORMAL = np.random.default_rng(0).normal(size=(1000, 120))
     [
         (NORMAL[0, :99] + 5, 5.0, {}, "at least 100"),
         (5.0, 5.0, {}, "at least 100"),
-        (np.append(NORMAL[0], np.nan), 1.0, {}, "NaN"),
+        (np.append(NORMAL[0], np.nan), 1.0, {}, "^eq-s: samples has a NaN"),
+        (NORMAL[0], np.nan, {}, "^eq-s: expected has a NaN"),
         (np.full(1000, 0.1), 0.1, {}, "do not vary"),
         (np.stack([NORMAL[0] + 5, np.ones(120)]), np.array([5.0, 1.0]), {}, "do not vary"),
         (NORMAL, np.zeros(120), {"scale": 1}, "broadcasting"),
-        (NORMAL + 5, 5.0, {}, "broadcasting"),
+        (NORMAL + 5, 5.0, {}, r"^eq-s: the means has shape \(1000,\), expected \(\); .*broadcasting"),
         (NORMAL[0], 0.0, {}, r"^eq-s: a claimed value is 0.*scale="),
         (RAMP - 41.5, 8.0, {}, "4 standard errors are 145% of the claimed value"),
         (100 * NORMAL[0] + 1, 1.0, {}, "Draw more samples"),
