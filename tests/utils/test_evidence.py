@@ -529,7 +529,7 @@ def test_the_time_limit_holds_outside_the_main_thread():
 
 @swallowed
 def test_the_time_limit_holds_for_exact_cases_and_for_symbolic_integration():
-    with pytest.raises(TimeLimitReached, match="^eq-late: "):
+    with pytest.raises(TimeLimitReached, match=r"^eq-late: "):
         exact("eq-late", [1, 2], lambda n: (sum(1 for _ in range(10**9)), n), seconds=0.3)
     with pytest.raises(TimeLimitReached):
         hard = sp.Integral(sp.sin(x) ** 5 * sp.log(1 + x**3) * sp.exp(-(x**2)) / sp.sqrt(1 + x), (x, 0, oo))
