@@ -372,13 +372,16 @@ def test_refuses_matrices_of_other_shapes():
     [
         ({"label": "eq 1"}, ValueError, "label"),
         ({"label": 3}, ValueError, "label"),
-        ({"lhs": "z"}, TypeError, "lhs.*str given"),
+        ({"lhs": "z"}, TypeError, r"^lhs: .* str given$"),
         ({"lhs": None}, TypeError, "lhs"),
         ({"lhs": True}, TypeError, "truth value"),
-        ({"rhs": [z]}, TypeError, "rhs"),
+        ({"rhs": [z]}, TypeError, r"^rhs: .* list given$"),
         ({"rhs": z > 1}, TypeError, "rhs"),
         ({"rhs": np.ones(2)}, TypeError, "rhs"),
-        ({"relation": "=="}, ValueError, "relation"),
+        ({"relation": "=="}, ValueError, r"^relation: '==' given, one of =, <, <=, >, >= expected$"),
+        ({"given": 3}, TypeError, r"^given: a list of SymPy relations expected, 3 given$"),
+        ({"by": "expand"}, TypeError, r"^by: strategies expected, 'expand' given$"),
+        ({"by": 3}, TypeError, r"^by: strategies expected, 3 given$"),
         ({"lhs": z * sp.eye(2), "rhs": sp.eye(2), "relation": "<"}, ValueError, "matrices"),
         ({"lhs": sp.Trace(sp.MatrixSymbol("A", n, n))}, ValueError, "size in numbers"),
         ({"given": [3 > 2]}, TypeError, "given: SymPy relations"),
@@ -1047,7 +1050,7 @@ def test_exact_shows_the_first_and_the_last_case_unless_that_is_long():
         ),
         ((np.ones(2), 1), TypeError, "^lhs: .* ndarray given$"),
         ((True, 1), TypeError, "^lhs: an expression expected, the truth value True given$"),
-        ((1, [1]), TypeError, "^rhs: .* list given$"),
+        ((1, [1]), TypeError, r"^rhs: .* list given$"),
     ],
 )
 def test_exact_names_bad_sides(sides, error, message):
