@@ -91,7 +91,8 @@ def top_eigenvalue(
 
     loss = loss_fn()
     if not is_tensor(loss) or loss.numel() != 1:
-        raise ValueError(f"loss_fn must return a tensor of one number, got {type(loss).__name__}")
+        given = f"shape {tuple(loss.shape)}" if is_tensor(loss) else type(loss).__name__
+        raise ValueError(f"loss_fn must return a tensor of one number, got {given}")
     gradient = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True) if loss.requires_grad else []
     used = [(p, g) for p, g in zip(params, gradient, strict=True) if g is not None] if gradient else []
     if not used:

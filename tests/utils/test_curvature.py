@@ -217,7 +217,9 @@ def test_partly_linear_loss_counts_only_what_is_curved():
 
 def test_loss_without_a_graph_is_refused():
     theta = leaf([1.0])
-    with pytest.raises(ValueError, match="loss_fn must return a loss with a graph"):
+    with pytest.raises(
+        ValueError, match=r"^loss_fn must return a loss with a graph that leads to params, got one without$"
+    ):
         top_eigenvalue(lambda: (theta**2).sum().detach(), [theta])
     with torch.no_grad(), pytest.raises(ValueError, match="loss_fn"):
         top_eigenvalue(lambda: (theta**2).sum(), [theta])
@@ -225,10 +227,34 @@ def test_loss_without_a_graph_is_refused():
         top_eigenvalue(lambda: (theta**2).sum(), [leaf([2.0])])
 
 
-@pytest.mark.parametrize("result", [3.0, torch.ones(2)])
-def test_what_is_no_loss_is_refused(result):
-    with pytest.raises(ValueError, match="loss_fn must return a tensor of one number"):
+@pytest.mark.parametrize(("result", "given"), [(3.0, "float"), (torch.ones(2), r"shape \(2,\)")])
+def test_what_is_no_loss_is_refused(result, given):
+    with pytest.raises(ValueError, match=f"^loss_fn must return a tensor of one number, got {given}$"):
         top_eigenvalue(lambda: result, [leaf([1.0])])
+
+
+def test_what_is_no_function_and_no_number_of_steps_is_refused():
+    with pytest.raises(TypeError, match=r"^loss_fn must be a function, got Tensor$"):
+        top_eigenvalue(torch.ones(()), [leaf([1.0])])
+    with pytest.raises(ValueError, match=r"^iters must .* got 0$"):
+        top_eigenvalue(lambda: torch.ones(()), [leaf([1.0])], iters=0)
+
+
+def test_parameters_of_two_formats_make_one_vector_of_the_wider():
+    A = np.array([[3.0, 1.0, 0.5], [1.0, -4.0, 2.0], [0.5, 2.0, 1.0]])
+    first, rest = torch.ones(1, requires_grad=True), leaf([1.0, 2.0])
+
+    def loss():
+        theta = torch.cat([first.double(), rest])
+        return theta @ torch.as_tensor(A) @ theta / 2
+
+    exact = np.linalg.eigvalsh(A)
+    assert top_eigenvalue(loss, [first, rest]).value == relative(exact[abs(exact).argmax()], 1e-6)
+
+
+def test_twenty_five_steps_from_one_start_are_the_default():
+    loss, parameters = quadratic(np.diag(np.linspace(1, 2, 200)))
+    assert top_eigenvalue(loss, parameters) == top_eigenvalue(loss, parameters, iters=25, seed=0)
 
 
 def test_infinite_curvature_is_refused():
@@ -242,7 +268,7 @@ def test_infinite_curvature_is_refused():
     [
         ([], ValueError, "empty"),
         (torch.ones(2), TypeError, "iterable of tensors"),
-        ([torch.ones(2)], TypeError, "require gradients"),
+        ([torch.ones(2)], TypeError, "require gradients, got one of torch.float32 without$"),
         (["w"], TypeError, "got str"),
     ],
 )
