@@ -98,6 +98,13 @@ def test_digits(inputs, expected):
     assert extremes(second_moment(inputs(digits)))[0] == relative(expected, 1e-12)
 
 
+def test_second_moment_names_what_it_cannot_take():
+    with pytest.raises(ValueError, match=r"^x "):
+        second_moment(np.ones(3))
+    with pytest.raises(TypeError, match=r"^bias "):
+        second_moment(np.ones((3, 2)), bias=1)
+
+
 def test_last_row_is_the_mean_and_one():
     x = np.random.default_rng(0).normal(size=(3, 20, 4))
     J = second_moment(x)
@@ -330,9 +337,16 @@ def test_a_millionth_is_close_enough_by_default():
     assert max_stable_step(lambda lr: lr < 1, 0.1, 10) == max_stable_step(lambda lr: lr < 1, 0.1, 10, rtol=1e-6)
 
 
-def test_what_is_no_training_is_refused():
+def test_neighbours_among_the_numbers_end_the_search():
+    smallest = math.ulp(0.0)
+    assert max_stable_step(lambda lr: lr < 2 * smallest, smallest, 2 * smallest) == smallest
+
+
+def test_what_is_no_training_and_no_accuracy_is_refused():
     with pytest.raises(TypeError, match=r"^stable must be a function, got bool$"):
         max_stable_step(True, 0.1, 1)
+    with pytest.raises(ValueError, match=r"^rtol must be at least 1e-15"):
+        max_stable_step(lambda lr: lr < 1, 0.1, 2, rtol=1e-16)
 
 
 def test_trainings_cost_a_logarithm():
