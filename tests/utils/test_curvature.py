@@ -101,6 +101,8 @@ def test_digits(inputs, expected):
 def test_second_moment_names_what_it_cannot_take():
     with pytest.raises(ValueError, match=r"^x "):
         second_moment(np.ones(3))
+    with pytest.raises(ValueError, match=r"^x "):
+        second_moment(np.full((3, 2), 1e200))
     with pytest.raises(TypeError, match=r"^bias "):
         second_moment(np.ones((3, 2)), bias=1)
 

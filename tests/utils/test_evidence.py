@@ -1030,6 +1030,22 @@ def test_exact_refuses_what_cannot_fail(cases, claim, message):
         exact("eq-void", cases, claim)
 
 
+@pytest.mark.parametrize("cases, claim", [(3, lambda n: (n, n)), ([1], (1, 1))])
+def test_exact_names_what_is_no_list_and_no_function(cases, claim):
+    with pytest.raises(TypeError, match=r"^cases and claim: a list and a function expected, .* and .* given$"):
+        exact("eq-e", cases, claim)
+
+
+def test_exact_does_not_rest_on_itself():
+    with pytest.raises(ValueError, match="itself"):
+        exact("eq-e", [1], lambda n: (n, n), using=["eq-e"])
+
+
+def test_a_limit_is_shown_without_a_number_and_says_so():
+    found = prove("eq-l", sp.Limit(sp.sin(x) / x, x, 0), 1)
+    assert "; no numerical value could be tried; a falsified claim is rejected." in found.method
+
+
 def test_exact_shows_the_first_and_the_last_case_unless_that_is_long():
     def shown(last: int) -> list[str]:
         """What is shown of two claims, the second of which takes `last` characters."""
