@@ -56,11 +56,11 @@ def violations(page: Page, *without: str) -> list[str]:
 
 @on_pages(*VISITS)
 def test_no_rule_of_wcag_a_or_aa_is_broken(opened):
-    page = opened[0]
+    page, _path, *way = opened
     page.emulate_media(reduced_motion="reduce")
     until(page, LAID_OUT)
-    # Colours are looked at below, where everything is open.
-    assert violations(page, "color-contrast") == []
+    if tuple(way) == DESKTOP:  # as it opens; then, and on a phone only, with everything unfolded, and its colours
+        assert violations(page, "color-contrast") == []
     page.evaluate(UNFOLD)
     page.evaluate(OPEN_ONE_OF_EACH)
     until(page, FILLED)

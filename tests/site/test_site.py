@@ -7,11 +7,12 @@ import re
 from collections import Counter
 from functools import cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
+from zipfile import ZipFile
 
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from conftest import PAGES, SITE, until
+from conftest import PAGES, SITE, ZIP, until
 from playwright.sync_api import expect
 
 from kexue_publish.agreement import TESTED
@@ -247,10 +248,15 @@ def search(visit, *queries: str, place: str = "folder") -> dict[str, list[str]]:
     return found
 
 
-def test_the_zip_opens_where_it_is_unpacked(visit):
-    for chapter in written():
-        with visit(chapter["page"], "unpacked") as page:
-            assert page.locator('meta[property="og:title"]').get_attribute("content") == chapter["title"]
+def test_the_zip_is_the_site_and_opens_where_it_is_unpacked(visit):
+    with ZipFile(ZIP) as archive:
+        packed = {name.partition("/")[2]: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
+    files = {path.relative_to(SITE).as_posix(): path for path in SITE.rglob("*") if path.is_file()}
+    assert packed.keys() == files.keys()
+    assert [name for name, path in files.items() if path.read_bytes() != packed[name]] == []
+    chapter = written()[0]
+    with visit(chapter["page"], "unpacked") as page:
+        expect(page.locator("h1")).to_contain_text(chapter["title"])
     assert chapter["page"] in search(visit, chapter["title_zh"], place="unpacked")[chapter["title_zh"]]
 
 
