@@ -234,9 +234,8 @@ def test_only_progress_bars_go_to_stderr(ran):
 
 def test_evidence_can_be_read_without_the_book(ran):
     evidence = ran.shown(EVIDENCE)
-    assert bool(evidence) == any(
-        "kexue_utils.evidence" in cell.source for cell in ran.code
-    )  # the page of a part has none
+    # The page of a part has none.
+    assert bool(evidence) == any("kexue_utils.evidence" in cell.source for cell in ran.code)
     for _cell, data in evidence:
         assert data["text/html"]
         assert data["text/plain"]
