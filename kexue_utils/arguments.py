@@ -25,6 +25,11 @@ def is_tensor(x: Any) -> TypeGuard[Tensor]:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def namespace(x: Any) -> ModuleType:
+    """The library of `x`: torch for a tensor, else NumPy."""
+    return sys.modules["torch"] if is_tensor(x) else np
+
+
 def array_of(name: str, value: Any) -> NDArray[Any]:
     """`value` as a NumPy array of real numbers, of its own number format; bool counts as none.
 
@@ -199,7 +204,7 @@ def finite(name: str, x: Any) -> Any:
     ------
     ValueError : the first entry that is not finite.
     """
-    require(name, x, (sys.modules["torch"] if is_tensor(x) else np).isfinite(x), "finite numbers")
+    require(name, x, namespace(x).isfinite(x), "finite numbers")
     return x
 
 
@@ -375,7 +380,7 @@ def held(names: str, result: Any) -> Any:
     ------
     ValueError : the arguments `names` lead beyond the number format of the result.
     """
-    xp = sys.modules["torch"] if is_tensor(result) else np
+    xp = namespace(result)
     if not bool(xp.isfinite(result).all()):
         raise ValueError(
             f"{names} must be of a size that {result.dtype} can compute with, got numbers too large or too small"

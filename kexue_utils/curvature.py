@@ -7,13 +7,12 @@ for least squares.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, boolean, checked_seed, held, integer, is_tensor, number, points, quiet
+from .arguments import Array, boolean, checked_seed, held, integer, is_tensor, namespace, number, points, quiet
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ def second_moment(x: Array, bias: bool = True) -> Any:
     """
     x = points("x", x)
     if boolean("bias", bias):
-        xp = sys.modules["torch"] if is_tensor(x) else np
+        xp = namespace(x)
         x = xp.concatenate([x, xp.ones_like(x[..., :1])], -1)
     with quiet():
         moment = x.swapaxes(-1, -2) @ x / x.shape[-2]

@@ -10,13 +10,12 @@ Every function works on NumPy arrays and on torch tensors (same device and dtype
 
 from __future__ import annotations
 
-import sys
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, alike, finite, floating, integer, integers, is_tensor, number, quiet, require
+from .arguments import Array, alike, finite, floating, integer, integers, namespace, number, quiet, require
 
 __all__ = [
     "LoopBounds",
@@ -575,4 +574,4 @@ def _tokens(tokens: Any) -> tuple[Any, ModuleType]:
     tokens = integers("tokens", tokens)
     if tokens.ndim < 1:
         raise ValueError("tokens must have shape (..., T), got a single number")
-    return tokens, sys.modules["torch"] if is_tensor(tokens) else np
+    return tokens, namespace(tokens)

@@ -21,7 +21,6 @@ from .arguments import (
     floating,
     held,
     in_format_of,
-    is_tensor,
     log_sum_exp,
     number,
     one_hot,
@@ -88,7 +87,7 @@ def soft_macro_f1(scores: Array, labels: Array, eps: float = 0.0, loss: bool = T
     labels = classes("labels", labels, finite("scores", scores))
     member = one_hot(labels, scores.shape[-1])
     with quiet():
-        shifted = scores - _largest(scores, -1)[..., None]
+        shifted = scores - xp.amax(scores, -1)[..., None]
         log_p = held("scores", shifted - xp.log(xp.exp(shifted).sum(-1))[..., None])
         present = member.any(-2)
         # Logarithms, because all probabilities of a class may be below the smallest float and the loss still has a gradient.
@@ -143,9 +142,5 @@ def f1_optimal_threshold(probabilities: Array) -> OptimalThreshold:
     ranked = np.sort(a, -1)[..., ::-1] if xp is np else a.sort(-1, descending=True).values
     count = in_format_of(a, range(1, a.shape[-1] + 1))
     matches = ranked.cumsum(-1)
-    f1 = _largest(2 * matches / (matches[..., -1:] + count), -1)
+    f1 = xp.amax(2 * matches / (matches[..., -1:] + count), -1)
     return OptimalThreshold((f1 / 2)[()], f1[()])
-
-
-def _largest(x: Any, axis: int) -> Any:
-    return x.amax(axis) if is_tensor(x) else x.max(axis)

@@ -15,14 +15,13 @@ All functions are differentiable in torch, as often as wanted. Gradients with re
 from __future__ import annotations
 
 import math
-import sys
 from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from .arguments import Array, alike, broadcast, finite, held, is_tensor, quiet
+from .arguments import Array, alike, broadcast, finite, held, is_tensor, namespace, quiet
 
 __all__ = [
     "bhattacharyya_distance",
@@ -163,7 +162,7 @@ def hellinger_squared(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) 
     0.393469
     """
     distance = bhattacharyya_distance(mu_p, sigma_p, mu_q, sigma_q)
-    return -_namespace(distance).expm1(-distance)
+    return -namespace(distance).expm1(-distance)
 
 
 def wasserstein2_squared(mu_p: Array, sigma_p: Array, mu_q: Array, sigma_q: Array) -> Any:
@@ -456,7 +455,7 @@ def _factor(name: str, sigma: Any) -> Any:
 
 def _eigh(name: str, sigma: Any) -> tuple[Any, Any]:
     """Eigenvalues, those that are negative by rounding set to 0, and eigenvectors."""
-    eigenvalues, U = _namespace(sigma).linalg.eigh(sigma)
+    eigenvalues, U = namespace(sigma).linalg.eigh(sigma)
     smallest, largest = (
         eigenvalues[..., 0],
         abs(eigenvalues).max(-1) if not is_tensor(sigma) else abs(eigenvalues).amax(-1),
@@ -484,7 +483,7 @@ def _definite_factor(name: str, sigma: Any) -> Any:
 def _cholesky(sigma: Any) -> Any:
     """Lower triangular factors, or None if some matrix is not positive definite."""
     if is_tensor(sigma):
-        L, failed = sys.modules["torch"].linalg.cholesky_ex(sigma)
+        L, failed = namespace(sigma).linalg.cholesky_ex(sigma)
         return None if bool(failed.any()) else L
     try:
         return np.linalg.cholesky(sigma)
@@ -494,7 +493,7 @@ def _cholesky(sigma: Any) -> Any:
 
 def _solve_lower(L: Any, B: Any) -> Any:
     if is_tensor(B):
-        return sys.modules["torch"].linalg.solve_triangular(L, B, upper=False)
+        return namespace(L).linalg.solve_triangular(L, B, upper=False)
     return np.linalg.solve(L, B)  # NumPy has no triangular solver, and SciPy's loops over the batch in Python
 
 
@@ -577,16 +576,12 @@ def _derivatives() -> Any:
 # Arguments ---------------------------------------------------------------------------------------------------------
 
 
-def _namespace(x: Any) -> ModuleType:
-    return sys.modules["torch"] if is_tensor(x) else np
-
-
 def _eps(x: Any) -> float:
-    return float(_namespace(x).finfo(x.dtype).eps)
+    return float(namespace(x).finfo(x.dtype).eps)
 
 
 def _trace(sigma: Any) -> Any:
-    return _namespace(sigma).diagonal(sigma, 0, -2, -1).sum(-1)
+    return namespace(sigma).diagonal(sigma, 0, -2, -1).sum(-1)
 
 
 def _largest(sigma: Any) -> Any:

@@ -7,7 +7,6 @@ when it holds 1, 2, ..., n³ and all lines and space diagonals have the same sum
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import Array, integer, integers, is_tensor, require
+from .arguments import Array, integer, integers, is_tensor, namespace, require
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -265,7 +264,7 @@ def _step(step: Any) -> tuple[int, int, int]:
 def _cube(name: str, A: Any) -> tuple[Any, ModuleType]:
     """`A` as int64, and its library."""
     A = integers(name, A)
-    A, xp = (A.long(), sys.modules["torch"]) if is_tensor(A) else (A, np)
+    A, xp = A.long() if is_tensor(A) else A, namespace(A)
     if A.ndim < 3 or not 1 <= A.shape[-1] == A.shape[-2] == A.shape[-3]:
         raise ValueError(f"{name} must have shape (..., n, n, n), got {tuple(A.shape)}")
     require(name, A, (A <= _LARGEST) & (A >= -_LARGEST), "numbers up to 2**40 in modulus")

@@ -12,7 +12,6 @@ and N_k is Poisson with mean :math:`\lambda(g) = (N-1)\,p(g)`, mixed over standa
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +19,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import Array, in_format_of, integer, integers, is_tensor, number, one_library, points, reals, require
+from .arguments import (
+    Array,
+    in_format_of,
+    integer,
+    integers,
+    is_tensor,
+    namespace,
+    number,
+    one_library,
+    points,
+    reals,
+    require,
+)
 from .extras import needed_by
 
 if TYPE_CHECKING:
@@ -91,8 +102,7 @@ def hub_counts(
         raise ValueError(f'metric must be "l2" or "cosine", got {metric!r}')
     clouds = X.reshape(-1, N, X.shape[-1])
     counts = [_counts(cloud, k, chunk) for cloud in clouds]
-    stacked = sys.modules["torch"].stack(counts) if is_tensor(X) else np.stack(counts)
-    return stacked.reshape(X.shape[:-1])
+    return namespace(X).stack(counts).reshape(X.shape[:-1])
 
 
 def hub_rate(g: ArrayLike, N: ArrayLike, k: ArrayLike, v: ArrayLike) -> np.float64 | NDArray[np.float64]:
@@ -251,17 +261,17 @@ def topk_hit(embeddings: Array, groups: Array, k: int | Sequence[int] = (1, 5, 1
     wanted = [integer("k", one, 1, N - 1) for one in (k if isinstance(k, Sequence) else [k])]
     groups = _groups(groups, X)
     X = _directions("embeddings", X)
-    place = np.arange(N) if not is_tensor(X) else sys.modules["torch"].arange(N, device=X.device)
+    xp = namespace(X)
+    place = xp.arange(N, device=X.device) if is_tensor(X) else xp.arange(N)
     before: list[Any] = []
     for start in range(0, N, chunk):
         cosine = X[start : start + chunk] @ X.T
         rows = slice(start, start + len(cosine))
         own = groups[rows, None] == groups
         others = own & (place[rows, None] != place)
-        xp = sys.modules["torch"] if is_tensor(X) else np
         best = xp.amax(xp.where(others, cosine, -2), -1)
         before.append(((cosine >= best[:, None]) & ~own).sum(-1))
-    ranks = (sys.modules["torch"].cat if is_tensor(X) else np.concatenate)(before)
+    ranks = xp.concatenate(before)
     shares = in_format_of(X, [float((ranks < one).sum()) / N for one in wanted])
     return shares if isinstance(k, Sequence) else shares[0]
 
@@ -275,7 +285,7 @@ def _groups(groups: Any, X: Any) -> Any:
             f"groups must have one number for each of the {X.shape[0]} rows, got shape {tuple(groups.shape)}"
         )
     if is_tensor(X):
-        groups = sys.modules["torch"].as_tensor(groups, device=X.device)
+        groups = namespace(X).as_tensor(groups, device=X.device)
         names, sizes = groups.unique(return_counts=True)
     else:
         names, sizes = np.unique(groups, return_counts=True)
@@ -306,7 +316,7 @@ def _top_share(rate: NDArray[np.float64], mean: float, share: float = 0.2) -> fl
 
 def _in_range(X: Any, axes: Any) -> Any:
     """X, divided by its largest entry along the axes where squares would leave the range of the dtype."""
-    info = (sys.modules["torch"] if is_tensor(X) else np).finfo(X.dtype)
+    info = namespace(X).finfo(X.dtype)
     largest = abs(X).amax(axes, keepdim=True) if is_tensor(X) else abs(X).max(axes, keepdims=True)
     far = (largest > float(info.max) ** 0.25) | ((largest < float(info.tiny) ** 0.25) & (largest > 0))
     return X / (largest * far + ~far)

@@ -10,15 +10,26 @@ Every function works on NumPy arrays and on torch tensors (same device and numbe
 from __future__ import annotations
 
 import math
-import sys
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.polynomial import Polynomial
 
-from .arguments import Array, alike, finite, floating, held, integer, is_tensor, number, one_of, quiet, require
+from .arguments import (
+    Array,
+    alike,
+    finite,
+    floating,
+    held,
+    integer,
+    is_tensor,
+    namespace,
+    number,
+    one_of,
+    quiet,
+    require,
+)
 
 __all__ = ["project_tangent", "sphere_step", "von_mises_fisher_log_constant", "von_mises_fisher_mean_length"]
 
@@ -223,7 +234,7 @@ def _point_and_vector(name: str, x: Any, v: Any) -> tuple[Any, Any, Any]:
 
 def _polar(v: Any, xp: Any) -> tuple[Any, Any]:
     """Length, of shape (..., 1), and direction of vectors of any size; of a zero vector 0 and 0."""
-    largest = abs(v).max(-1, keepdims=True) if xp is np else v.abs().amax(-1, keepdim=True)
+    largest = xp.amax(abs(v), -1)[..., None]
     zero = largest == 0
     scaled = v / xp.where(zero, xp.ones_like(largest), largest)
     norm = (xp.where(zero, xp.ones_like(v), scaled) ** 2).sum(-1)[..., None] ** 0.5
@@ -260,7 +271,7 @@ def _uniform_coefficients() -> tuple[list[list[float]], list[list[float]]]:
 
 def _scaled_bessel(order: float, kappa: Any) -> tuple[Any, Any]:
     """log(I_v(kappa) / kappa^v) and I_(v+1)(kappa) / (kappa I_v(kappa)) for the order v, kappa in double precision."""
-    xp: ModuleType = sys.modules["torch"] if is_tensor(kappa) else np
+    xp = namespace(kappa)
     top = order + 1 + max(0, math.ceil(_HIGH_ORDER - order - 1))
     w = xp.hypot(kappa, 0 * kappa + top)
     u, v = (_uniform_series(coefficients, top / w, top) for coefficients in _uniform_coefficients())
