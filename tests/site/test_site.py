@@ -83,10 +83,7 @@ UNFOLD = """() => {
     document.querySelectorAll("details:not(.kx-badge)").forEach((box) => { box.open = true; });
     document.querySelectorAll(".toggle-hidden").forEach((box) => box.classList.remove("toggle-hidden"));
 }"""
-OPEN_BADGES, CLOSE_BADGES = (
-    f"document.querySelectorAll('details.kx-badge').forEach((badge) => {{ badge.open = {is_open}; }})"
-    for is_open in ("true", "false")
-)
+SET_BADGES = "(open) => document.querySelectorAll('details.kx-badge').forEach((badge) => { badge.open = open; })"
 # What was folded away gets its formulas when it is unfolded; the copies of headings that only paper would show never do.
 LAID_OUT = """() => ![...document.querySelectorAll(".math:not(:has(mjx-container))")].some((formula) => formula.checkVisibility())"""
 
@@ -188,7 +185,7 @@ def test_every_badge_opens(opened):
     page = opened[0]
     page.evaluate(UNFOLD)
     assert not any(panel for _, panel, _ in page.evaluate(PANELS))
-    page.evaluate(OPEN_BADGES)
+    page.evaluate(SET_BADGES, True)
     shown = until(page, SHOWN)
     until(page, LAID_OUT)
     assert page.locator("mjx-merror").count() == 0, page.locator("mjx-merror").first.get_attribute("title")
@@ -196,7 +193,7 @@ def test_every_badge_opens(opened):
         # The panel says the word of the badge again, and how it was earned; it fits the screen.
         assert word.split()[0] in panel and len(panel) > 40
         assert right <= page.viewport_size["width"]
-    page.evaluate(CLOSE_BADGES)
+    page.evaluate(SET_BADGES, False)
 
 
 @on_pages(*pages_with(".kx-badge", DESKTOP))
