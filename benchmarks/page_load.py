@@ -48,7 +48,7 @@ const look = () => {
         if (!missing.some(onScreen)) note("formulas");
         if (!missing.some((part) => part.checkVisibility())) note("all");
     }
-    if (!times.all || !times.figure || !times.slider) setTimeout(look, 30);
+    if (["paint", "figure", "slider", "all"].some((name) => !times[name])) setTimeout(look, 30);
     else note("done");
 };
 look();
