@@ -427,7 +427,9 @@ def numeric(
         details.append(("scale where the claim is 0", f"{scale:g}"))
     count = f"{left.size} value{'s' if left.size > 1 else ''}"
     sign = r"\approx" if relation == "=" else RELATION_LATEX[relation]
-    first = f"{_number(left.ravel()[0])} {sign} {_number(right.ravel()[0])}"
+    # What is within the tolerance of 0 is rounding, whose digits are another CPU's to choose.
+    first_got = 0 if relation == "=" and right.ravel()[0] == 0 else left.ravel()[0]
+    first = f"{_number(first_got)} {sign} {_number(right.ravel()[0])}"
     return Evidence(
         kind="numeric",
         label=label,
@@ -463,7 +465,8 @@ def _compare(
         )
     deviation = np.asarray(abs(left - right) / magnitude)
     if relation == "=":
-        resolution = float((np.max(deviation) + rtol) / (1 - rtol))
+        # Of a deviation far below the tolerance the digits are rounding.
+        resolution = float((max(np.max(deviation), rtol / 10) + rtol) / (1 - rtol))
         wrong = right + 2 * resolution * magnitude
     else:
         resolution = float(np.min(deviation) + rtol)

@@ -34,13 +34,23 @@ OPEN_ONE_OF_EACH = """() => {
     for (const badge of kinds.values()) badge.open = true;
 }"""
 FILLED = "() => !document.querySelector('.kx-badge[open] + .kx-panel:not([role])')"
-# The drawings of formulas are hidden from assistive technology, and axe has no rule for the insides of MathML: without their
-# tens of thousands of elements, which come back afterwards, it takes seconds.
+# axe takes seconds less without the tens of thousands of elements that tell it nothing, and that come back afterwards: the drawings
+# of formulas are hidden from assistive technology, it has no rule for the insides of MathML, and the words of a piece of code have
+# colours of which an earlier piece had every one.
 # Without preload: axe would fetch the style sheets, which a page opened from a folder may not.
 VIOLATIONS = """async ([levels, rules]) => {
     scrollTo(0, 0);  // else a control may lie half under the bar at the top, and count as too small
-    const parts = [...document.querySelectorAll("mjx-container > svg, mjx-assistive-mml > math")].map((part) => [part, [...part.childNodes]]);
-    for (const [part] of parts) part.replaceChildren(part.matches("math") ? part.textContent : "");
+    const colours = new Set();
+    const seen = (code) => {
+        const before = colours.size, paper = getComputedStyle(code).backgroundColor;
+        code.querySelectorAll("span").forEach((word) => colours.add(paper + word.className));
+        return colours.size === before;
+    };
+    const parts = [
+        ...document.querySelectorAll("mjx-container > svg, mjx-assistive-mml > math"),
+        ...[...document.querySelectorAll(".highlight > pre")].filter(seen),
+    ].map((part) => [part, [...part.childNodes]]);
+    for (const [part] of parts) part.replaceChildren(part.matches("svg") ? "" : part.textContent);
     // The scripts look at sizes after the next layout.
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     const { violations } = await axe.run(document, { runOnly: levels, rules, resultTypes: ["violations"], preload: false });
