@@ -536,7 +536,7 @@ def test_the_time_limit_holds_for_exact_cases_and_for_symbolic_integration():
         exact("eq-late", [1, 2], lambda n: (sum(1 for _ in range(10**9)), n), seconds=0.3)
     with pytest.raises(TimeLimitReached):
         hard = sp.Integral(sp.sin(x) ** 5 * sp.log(1 + x**3) * sp.exp(-(x**2)) / sp.sqrt(1 + x), (x, 0, oo))
-        prove("eq-late", hard, sp.Integer(1), seconds=0.3)
+        prove("eq-late", hard, hard.transform(x, y**2), seconds=1)
 
 
 # ---------------------------------------------------------------- what the evidence says
