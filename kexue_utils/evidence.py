@@ -364,7 +364,8 @@ def numeric(
 
     Returns
     -------
-    Evidence of kind ``numeric``. Its resolution is the tolerance plus the deviation seen; for an inequality, the smallest relative slack.
+    Evidence of kind ``numeric``. Its resolution is the tolerance plus the deviation seen, counted as a
+    tenth of the tolerance at least; for an inequality, the smallest relative slack.
 
     Raises
     ------
